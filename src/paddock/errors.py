@@ -1,0 +1,190 @@
+"""The error tree of Paddock.
+
+    PaddockError
+    ├── Refused            the other side's input did not pass          exit 3
+    │   ├── CryptoRefused      E-CRYPTO-*
+    │   ├── SealRefused        E-SEAL-*
+    │   ├── ContractRefused    E-CONTRACT-*
+    │   ├── EvidenceRefused    E-EVIDENCE-*
+    │   ├── ReleaseRefused     E-RELEASE-*
+    │   ├── LedgerRefused      E-LEDGER-*
+    │   ├── ProgramRefused     E-PROGRAM-*
+    │   ├── JobRefused         E-JOB-*
+    │   ├── RunRefused         E-RUN-*
+    │   ├── ReceiptRefused     E-RECEIPT-*
+    │   ├── HubRefused         E-HUB-*
+    │   └── PartyRefused       E-PARTY-*
+    ├── Unavailable        network, store, hardware: may be tried again exit 4
+    └── Misconfigured      a setting, a file, a path of this machine     exit 5
+
+One class per code. The class's docstring says what happened, `action` says what to do about it; both are public
+(docs/errors.md is made from them) and neither ever holds a secret. A programmer's fault (`RuntimeError`,
+`TypeError`) stays outside this tree.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_REFUSED = 3
+EXIT_UNAVAILABLE = 4
+EXIT_MISCONFIGURED = 5
+
+CATALOGUE: dict[str, type[PaddockError]] = {}
+"""Every code and its class, filled as the classes below are defined."""
+
+
+class PaddockError(Exception):
+    """Base of everything that Paddock raises on purpose.
+
+    Args:
+        detail: one public sentence about this very case: names, sizes, digests; never key, plaintext or path of
+            another party.
+    """
+
+    code: ClassVar[str] = ""
+    action: ClassVar[str] = ""
+    branch: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(detail)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        code = cls.__dict__.get("code", "")
+        if not code:
+            return
+        if code in CATALOGUE:
+            raise RuntimeError(f"error code {code} is used twice")
+        if not cls.__doc__ or not cls.action:
+            raise RuntimeError(f"error code {code} needs a docstring and an action")
+        CATALOGUE[code] = cls
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the class's docstring: what happened, in one sentence."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+    def __str__(self) -> str:
+        text = self.summary() if not self.detail else f"{self.summary()} {self.detail}"
+        return f"{text} {self.action}".strip()
+
+    def as_dict(self) -> dict[str, str]:
+        """The public form that services send and `--json` prints."""
+        return {
+            "code": self.code,
+            "branch": self.branch,
+            "message": self.summary(),
+            "detail": self.detail,
+            "action": self.action,
+        }
+
+
+class Refused(PaddockError):
+    """The other side's input did not pass a check."""
+
+    branch = "refused"
+    exit_code = EXIT_REFUSED
+
+
+class Unavailable(PaddockError):
+    """Something outside this process did not answer: network, store, disk, hardware."""
+
+    branch = "unavailable"
+    exit_code = EXIT_UNAVAILABLE
+
+
+class Misconfigured(PaddockError):
+    """A setting, file or path on this machine is wrong."""
+
+    branch = "misconfigured"
+    exit_code = EXIT_MISCONFIGURED
+
+
+def from_dict(body: object, fallback: type[PaddockError] = Unavailable) -> PaddockError:
+    """Rebuild an error that a service sent; an unknown code becomes `fallback`.
+
+    The peer is not trusted: only the code chooses the class, and the detail is cut and made printable.
+    """
+    if not isinstance(body, dict):
+        return fallback("The answer was not understood.")
+    cls = CATALOGUE.get(str(body.get("code", "")), fallback)
+    detail = "".join(ch for ch in str(body.get("detail", ""))[:500] if ch.isprintable())
+    return cls(detail)
+
+
+# --- rooms' branches ------------------------------------------------------------------------------------------
+
+
+class CryptoRefused(Refused):
+    """A cryptographic check failed."""
+
+
+class SealRefused(Refused):
+    """A sealed volume did not pass."""
+
+
+class ContractRefused(Refused):
+    """A contract did not pass."""
+
+
+class EvidenceRefused(Refused):
+    """Evidence did not pass."""
+
+
+class ReleaseRefused(Refused):
+    """A keeper refuses to release keys."""
+
+
+class LedgerRefused(Refused):
+    """A ledger's proof or checkpoint did not pass."""
+
+
+class ProgramRefused(Refused):
+    """A sealed program did not pass."""
+
+
+class JobRefused(Refused):
+    """A job cannot run on what it was given."""
+
+
+class RunRefused(Refused):
+    """A run was refused or ended."""
+
+
+class ReceiptRefused(Refused):
+    """A receipt did not pass."""
+
+
+class HubRefused(Refused):
+    """The hub refuses a request."""
+
+
+class PartyRefused(Refused):
+    """An identity did not pass."""
+
+
+# --- crypto ---------------------------------------------------------------------------------------------------
+
+
+class SignatureRefused(CryptoRefused):
+    """A signature is not valid for these bytes and this key."""
+
+    code = "E-CRYPTO-01"
+    action = "The message was changed on its way or signed by somebody else: do not use it; ask its sender again."
+
+
+class UnwrapRefused(CryptoRefused):
+    """A wrapped key could not be opened."""
+
+    code = "E-CRYPTO-02"
+    action = "It was sealed to another key or for another purpose, or was changed: check that this home is the recipient."
+
+
+class EncodingRefused(CryptoRefused):
+    """Bytes are not in the one form that the format allows."""
+
+    code = "E-CRYPTO-03"
+    action = "The file or message is damaged or was not written by Paddock: fetch it again."
