@@ -188,3 +188,69 @@ class EncodingRefused(CryptoRefused):
 
     code = "E-CRYPTO-03"
     action = "The file or message is damaged or was not written by Paddock: fetch it again."
+
+
+# --- contract -------------------------------------------------------------------------------------------------
+
+
+class TermsRefused(ContractRefused):
+    """The terms of a contract break a rule."""
+
+    code = "E-CONTRACT-01"
+    action = "Correct what is named and propose the contract again; nobody can sign it as it is."
+
+
+class ContractSignatureRefused(ContractRefused):
+    """The contract is not signed by all its parties and nobody else."""
+
+    code = "E-CONTRACT-02"
+    action = "Ask the parties that are named to sign; if a foreign signature is there, propose the contract anew."
+
+
+class UnknownParty(ContractRefused):
+    """Keys in the contract were never accepted by you."""
+
+    code = "E-CONTRACT-03"
+    action = "Compare the fingerprint with that party by another way and add it: paddock party add NAME FINGERPRINT."
+
+
+class KeeperMismatch(ContractRefused):
+    """The contract lists another keeper for you than the one that you run."""
+
+    code = "E-CONTRACT-04"
+    action = "Do not sign; publish your record again (paddock party publish) and have the contract proposed anew."
+
+
+class LevelRefused(ContractRefused):
+    """The security level of the contract does not allow this."""
+
+    code = "E-CONTRACT-05"
+    action = "Use what the level allows, or have all parties sign a contract at another level."
+
+
+class StateRefused(ContractRefused):
+    """The contract is in a state in which this cannot be done."""
+
+    code = "E-CONTRACT-06"
+    action = "Look at it with: paddock contract show."
+
+
+class DraftRefused(ContractRefused):
+    """The draft of a contract cannot be turned into terms."""
+
+    code = "E-CONTRACT-07"
+    action = "Correct the TOML file and propose it again."
+
+
+class RecordRefused(ContractRefused):
+    """A signed record of a party or asset did not pass."""
+
+    code = "E-CONTRACT-08"
+    action = "Do not rely on it; ask its owner to publish it again."
+
+
+class RequestRefused(ContractRefused):
+    """A signed request did not pass."""
+
+    code = "E-CONTRACT-09"
+    action = "Send it again with the right keys and a right clock."

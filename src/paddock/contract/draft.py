@@ -1,0 +1,154 @@
+"""Drafts: terms as people write them (TOML), resolved to the terms that are signed.
+
+A draft names parties and assets; the resolved terms hold their keys and digests. What a draft leaves out is filled in
+visibly: the signer sees and signs the result, never the draft.
+
+Source: docs/spec/contract.md §2.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from paddock.contract.asset import AssetRecord
+from paddock.contract.levels import Level
+from paddock.contract.moment import write_moment
+from paddock.contract.party import PartyRecord
+from paddock.contract.terms import VERSION, Terms, explain
+from paddock.errors import DraftRefused
+
+DEFAULT_LEASE_SECONDS = 30
+DEFAULT_MEMORY_BYTES = 4 << 30
+THIS_MEASUREMENT = "this"
+_MEMBERS = {
+    "title", "level", "road", "expires", "runs", "parties", "inputs", "steps", "outputs", "environment", "limits",
+}  # fmt: skip
+
+
+class Directory(Protocol):
+    """Where names are looked up: the proposer's own address book, and asset records signed by their owners."""
+
+    def party(self, name: str) -> PartyRecord:
+        """The record behind a name of the address book."""
+
+    def asset(self, reference: str) -> tuple[str, AssetRecord]:
+        """Owner's name and record for `owner/name` or for an asset id."""
+
+
+def resolve_draft(text: str, directory: Directory, *, measurement: str, now: datetime, nonce: str) -> Terms:
+    """Turn a draft into terms.
+
+    Args:
+        text: the TOML file's text.
+        directory: look-ups; it raises when a name is not known.
+        measurement: what `"this"` in the draft's measurements stands for: the proposer's own installed runtime.
+        now: when the contract is made.
+        nonce: 32 hex digits that make equal drafts different contracts.
+
+    Raises:
+        DraftRefused: not TOML, a member missing or misspelt, or the result breaks a rule of the terms.
+    """
+    draft = _read(text)
+    names = _list_of_texts(draft, "parties")
+    parties = {}
+    for name in names:
+        record = directory.party(name)
+        parties[name] = {"keys": record.keys.model_dump(), "keeper": record.keeper.keys.model_dump()}
+    inputs = {}
+    for name, item in _table(draft, "inputs").items():
+        if not isinstance(item, dict) or set(item) != {"asset"} or not isinstance(item["asset"], str):
+            raise DraftRefused(
+                f'inputs.{name} needs exactly one member: asset = "owner/name" or an asset id.'
+            )
+        owner, asset = directory.asset(item["asset"])
+        if owner not in parties:
+            raise DraftRefused(f"inputs.{name} belongs to '{owner}', who is not in parties.")
+        inputs[name] = {"owner": owner, "asset": asset.asset, "kind": asset.kind.value}
+    terms = {
+        "version": VERSION,
+        "title": draft.get("title", ""),
+        "nonce": nonce,
+        "road": draft.get("road", "enclave"),
+        "level": draft.get("level", Level.L5.value),  # L-3: the strictest unless all sign another.
+        "created": write_moment(now),
+        "expires": _expiry(draft),
+        "runs": draft.get("runs", 1),
+        "parties": parties,
+        "inputs": inputs,
+        "steps": [_step(number, step) for number, step in enumerate(draft.get("steps", []))],
+        "outputs": {name: _output(name, row) for name, row in _table(draft, "outputs").items()},
+        "environment": _environment(draft.get("environment", {}), measurement),
+        "limits": {
+            "memory_bytes": DEFAULT_MEMORY_BYTES,
+            "lease_seconds": DEFAULT_LEASE_SECONDS,
+            **_table({"limits": {}, **draft}, "limits"),
+        },
+    }
+    try:
+        return Terms.model_validate(terms, strict=False)
+    except ValidationError as error:
+        raise DraftRefused(explain(error)) from error
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        draft = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DraftRefused(f"The file is not TOML: {error}.") from error
+    unknown = sorted(set(draft) - _MEMBERS)
+    if unknown:
+        raise DraftRefused(
+            f"Unknown members: {', '.join(unknown)}. Known ones: {', '.join(sorted(_MEMBERS))}."
+        )
+    return draft
+
+
+def _table(draft: dict[str, Any], name: str) -> dict[str, Any]:
+    value = draft.get(name)
+    if not isinstance(value, dict):
+        raise DraftRefused(f"The draft needs a table [{name}.…].")
+    return value
+
+
+def _list_of_texts(draft: dict[str, Any], name: str) -> list[str]:
+    value = draft.get(name)
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        raise DraftRefused(f'The draft needs a list: {name} = ["…", "…"].')
+    return value
+
+
+def _expiry(draft: dict[str, Any]) -> str:
+    value = draft.get("expires")
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise DraftRefused("expires needs a time zone: expires = 2027-01-31T00:00:00Z.")
+        return write_moment(value)
+    if isinstance(value, date):
+        return f"{value.isoformat()}T00:00:00Z"
+    raise DraftRefused("The draft needs an expiry: expires = 2027-01-31T00:00:00Z.")
+
+
+def _step(number: int, step: Any) -> dict[str, Any]:
+    if not isinstance(step, dict) or not set(step) <= {"name", "kind", "inputs", "parameters"}:
+        raise DraftRefused(f"steps[{number}] may have name, kind, inputs and parameters.")
+    return {"parameters": {}, "inputs": {}, **step}
+
+
+def _output(name: str, row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict) or set(row) != {"from", "to"}:
+        raise DraftRefused(f'outputs.{name} needs exactly: from = "step.output" and to = ["…"].')
+    return {"source": row["from"], "to": row["to"]}
+
+
+def _environment(value: Any, measurement: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not set(value) <= {"measurements", "simulated"}:
+        raise DraftRefused("[environment] may have measurements and simulated.")
+    listed = value.get("measurements", [THIS_MEASUREMENT])
+    if not isinstance(listed, list):
+        raise DraftRefused("environment.measurements is a list.")
+    measurements = [measurement if item == THIS_MEASUREMENT else item for item in listed]
+    return {"measurements": measurements, "simulated": value.get("simulated", False)}
