@@ -35,10 +35,10 @@ class AssetRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     version: Literal["paddock/asset/v1"]
-    owner: Annotated[str, StringConstraints(pattern=r"^[A-Z2-7]{4}(-[A-Z2-7]{4}){12}\Z")]
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}\Z")]
+    owner: Annotated[str, StringConstraints(pattern=r"^[A-Z2-7]{4}(-[A-Z2-7]{4}){12}$")]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     kind: AssetKind
-    asset: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+    asset: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
     stored_bytes: Annotated[int, Field(ge=0, le=1 << 53)]
     sealed: Moment
 

@@ -30,7 +30,7 @@ class KeeperRecord(BaseModel):
 
     keys: Keys
     url: Annotated[
-        str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]{1,255}(/[A-Za-z0-9._/-]{0,255})?\Z")
+        str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]{1,255}(/[A-Za-z0-9._/-]{0,255})?$")
     ]
 
 
@@ -40,7 +40,7 @@ class PartyRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     version: Literal["paddock/party/v1"]
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}\Z")]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     keys: Keys
     keeper: KeeperRecord
     issued: Moment

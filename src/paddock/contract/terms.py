@@ -36,8 +36,8 @@ def _digest(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}\Z")]
-Reference = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}(\.[a-z][a-z0-9_-]{0,62})?\Z")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Reference = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}(\.[a-z][a-z0-9_-]{0,62})?$")]
 Digest = Annotated[str, AfterValidator(_digest)]
 
 
@@ -88,7 +88,7 @@ class StepTerms(_Strict):
 class OutputTerms(_Strict):
     """An output: what it is made from, and the parties who receive it."""
 
-    source: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}\.[a-z][a-z0-9_-]{0,62}\Z")]
+    source: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}\.[a-z][a-z0-9_-]{0,62}$")]
     to: Annotated[tuple[Name, ...], Field(min_length=1, max_length=256)]
 
 
@@ -111,7 +111,7 @@ class Terms(_Strict):
 
     version: Literal["paddock/contract/v1"]
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\Z")]
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     road: Literal["enclave"]
     level: Level
     created: Moment
