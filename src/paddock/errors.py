@@ -254,3 +254,55 @@ class RequestRefused(ContractRefused):
 
     code = "E-CONTRACT-09"
     action = "Send it again with the right keys and a right clock."
+
+
+# --- evidence -------------------------------------------------------------------------------------------------
+
+
+class EvidenceMalformed(EvidenceRefused):
+    """The evidence is not well formed."""
+
+    code = "E-EVIDENCE-01"
+    action = "The environment or something between it and you is broken or lies: do not release keys to it."
+
+
+class EvidenceNotTrusted(EvidenceRefused):
+    """The evidence does not lead to a root that the trust policy names."""
+
+    code = "E-EVIDENCE-02"
+    action = "If you mean to trust that vendor or simulator, say so in the keeper's trust policy: paddock keeper policy."
+
+
+class EvidenceStale(EvidenceRefused):
+    """The evidence is older than the trust policy allows, or from the future."""
+
+    code = "E-EVIDENCE-03"
+    action = "Ask for the run again; if it repeats, compare the clocks of both machines."
+
+
+class DebugRefused(EvidenceRefused):
+    """The environment is in debug mode: it can be looked into."""
+
+    code = "E-EVIDENCE-04"
+    action = "Have the operator start a production environment."
+
+
+class BindingMismatch(EvidenceRefused):
+    """The evidence was made for another contract, run, key or challenge."""
+
+    code = "E-EVIDENCE-05"
+    action = "It may be a replay of old evidence: do not release keys; ask for a new run."
+
+
+class TrustPolicyInvalid(Misconfigured):
+    """The trust policy cannot be read; until it can, everything is refused."""
+
+    code = "E-EVIDENCE-06"
+    action = "Correct the keeper's trust.toml, or write it anew with: paddock keeper policy."
+
+
+class RuntimeIncomplete(Misconfigured):
+    """The runtime cannot be measured: something that the enclave needs is missing."""
+
+    code = "E-EVIDENCE-07"
+    action = "Install it with: pip install 'paddock[paddle]'."

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from paddock.contract.moment import Moment
+from paddock.crypto.moment import Moment
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import is_digest
 from paddock.crypto.dsse import Envelope

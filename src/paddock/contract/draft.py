@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from paddock.contract.asset import AssetRecord
 from paddock.contract.levels import Level
-from paddock.contract.moment import write_moment
+from paddock.crypto.moment import write_moment
 from paddock.contract.party import PartyRecord
 from paddock.contract.terms import VERSION, Terms, explain
 from paddock.errors import DraftRefused
@@ -61,9 +61,7 @@ def resolve_draft(text: str, directory: Directory, *, measurement: str, now: dat
     inputs = {}
     for name, item in _table(draft, "inputs").items():
         if not isinstance(item, dict) or set(item) != {"asset"} or not isinstance(item["asset"], str):
-            raise DraftRefused(
-                f'inputs.{name} needs exactly one member: asset = "owner/name" or an asset id.'
-            )
+            raise DraftRefused(f'inputs.{name} needs exactly one member: asset = "owner/name" or an asset id.')
         owner, asset = directory.asset(item["asset"])
         if owner not in parties:
             raise DraftRefused(f"inputs.{name} belongs to '{owner}', who is not in parties.")
@@ -101,9 +99,7 @@ def _read(text: str) -> dict[str, Any]:
         raise DraftRefused(f"The file is not TOML: {error}.") from error
     unknown = sorted(set(draft) - _MEMBERS)
     if unknown:
-        raise DraftRefused(
-            f"Unknown members: {', '.join(unknown)}. Known ones: {', '.join(sorted(_MEMBERS))}."
-        )
+        raise DraftRefused(f"Unknown members: {', '.join(unknown)}. Known ones: {', '.join(sorted(_MEMBERS))}.")
     return draft
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from paddock.contract.moment import Moment
+from paddock.crypto.moment import Moment
 from paddock.contract.terms import Keys
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.canonical import parse_canonical as _parse_canonical
@@ -29,9 +29,7 @@ class KeeperRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     keys: Keys
-    url: Annotated[
-        str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]{1,255}(/[A-Za-z0-9._/-]{0,255})?$")
-    ]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]{1,255}(/[A-Za-z0-9._/-]{0,255})?$")]
 
 
 class PartyRecord(BaseModel):
@@ -53,9 +51,7 @@ class PartyRecord(BaseModel):
         """The record in an envelope, signed by the party itself."""
         if self.fingerprint() != keys.public().fingerprint():
             raise RuntimeError("a party record is signed with the party's own keys only")
-        return Envelope.sign(
-            PARTY_TYPE, canonical(self.model_dump(mode="json")), keys.sign, self.fingerprint()
-        )
+        return Envelope.sign(PARTY_TYPE, canonical(self.model_dump(mode="json")), keys.sign, self.fingerprint())
 
 
 def read_party(envelope: Envelope) -> PartyRecord:
@@ -72,7 +68,5 @@ def read_party(envelope: Envelope) -> PartyRecord:
         _parse_canonical(payload, max_bytes=1 << 16)
         claimed.keeper.keys.public()
     except (CryptoRefused, ValidationError) as error:
-        raise RecordRefused(
-            "A party record is not signed by the keys it names or not well formed."
-        ) from error
+        raise RecordRefused("A party record is not signed by the keys it names or not well formed.") from error
     return claimed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from paddock.contract.moment import read_moment, write_moment
+from paddock.crypto.moment import read_moment, write_moment
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.signing import SigningKey, VerifyKey
@@ -86,9 +86,7 @@ def verify_request(
 def _read(payload: bytes) -> Request:
     try:
         value = parse_canonical(payload, max_bytes=1 << 20)
-        if set(value) != {"action", "at", "audience", "body", "by", "nonce"} or not isinstance(
-            value["body"], dict
-        ):
+        if set(value) != {"action", "at", "audience", "body", "by", "nonce"} or not isinstance(value["body"], dict):
             raise RequestRefused("It is not well formed.")
         texts = [value[key] for key in ("action", "audience", "by", "nonce")]
         if not all(isinstance(text, str) and 0 < len(text) <= 128 for text in texts):

@@ -114,14 +114,10 @@ def sign_contract(
     if name is None:
         raise UnknownParty("This home's keys are not among the contract's parties.")
     strangers = [
-        n
-        for n, fingerprint in proposal.terms.fingerprints().items()
-        if n != name and not is_known(fingerprint)
+        n for n, fingerprint in proposal.terms.fingerprints().items() if n != name and not is_known(fingerprint)
     ]
     if strangers:  # C-11
-        raise UnknownParty(
-            f"The keys of these parties are not in your address book: {', '.join(sorted(strangers))}."
-        )
+        raise UnknownParty(f"The keys of these parties are not in your address book: {', '.join(sorted(strangers))}.")
     if proposal.terms.parties[name].keeper.public() != own_keeper:  # C-12
         raise KeeperMismatch
     return envelope.with_signature(keys.sign, own)

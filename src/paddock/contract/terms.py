@@ -20,7 +20,7 @@ from pydantic import (
 
 from paddock.contract.asset import AssetKind
 from paddock.contract.levels import LEVELS, Level, check_job_allowed
-from paddock.contract.moment import Moment, read_moment
+from paddock.crypto.moment import Moment, read_moment
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import is_digest
 from paddock.crypto.identity import PublicKeys
@@ -205,9 +205,7 @@ def _check_references(terms: Terms) -> None:
             for reference in references:  # C-6: only inputs and what an earlier step yields.
                 known = reference.split(".")[0] in names if "." in reference else reference in terms.inputs
                 if not known:
-                    raise ValueError(
-                        f"step '{step.name}' uses '{reference}' as {role}, which nothing before it yields"
-                    )
+                    raise ValueError(f"step '{step.name}' uses '{reference}' as {role}, which nothing before it yields")
         try:
             check_job_allowed(terms.level, step.kind)  # C-9
         except LevelRefused as error:

@@ -1,4 +1,4 @@
-"""Points in time as contracts write them: RFC 3339, UTC, whole seconds."""
+"""Points in time as signed documents write them: RFC 3339, UTC, whole seconds."""
 
 from __future__ import annotations
 

@@ -1,0 +1,17 @@
+"""Evidence in, claims out. Verification is pure; what is acceptable is the relying party's policy, kept apart."""
+
+from paddock.evidence.binding import Binding, Challenge
+from paddock.evidence.claims import Claims, UnverifiedEvidence
+from paddock.evidence.provider import EvidenceProvider, verify_evidence
+from paddock.evidence.trust import TrustPolicy, read_trust_policy
+
+__all__ = [
+    "Binding",
+    "Challenge",
+    "Claims",
+    "EvidenceProvider",
+    "TrustPolicy",
+    "UnverifiedEvidence",
+    "read_trust_policy",
+    "verify_evidence",
+]

@@ -1,0 +1,121 @@
+"""The measurement of the runtime: what code would run, as one digest.
+
+Covered: the Python version, every file of the installed Paddock package, and every file of each distribution that the
+enclave needs (`paddock[paddle]` and what it requires), by content. Not covered: byte-code caches, installers' own
+notes, console scripts; on real hardware the whole image is measured instead.
+
+Source: docs/spec/attestation.md §6 (A-9).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from paddock.crypto.canonical import canonical
+from paddock.crypto.digest import sha256_id
+from paddock.errors import RuntimeIncomplete
+
+VERSION = "paddock/measurement/v1"
+_ROOT, _ROOT_EXTRA = "paddock", "paddle"
+_INSTALLER_FILES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A digest and what it was made of."""
+
+    digest: str
+    python: str
+    distributions: dict[str, dict[str, str]]
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON values; `digest` is the digest over the canonical JSON of the rest."""
+        return {"version": VERSION, "python": self.python, "distributions": self.distributions, "digest": self.digest}
+
+
+def measure_runtime(progress: Callable[[str], None] | None = None) -> Measurement:
+    """Measure the runtime as it is installed here: the same twice on two machines from the same lock file.
+
+    Args:
+        progress: called with each distribution's name as it is measured.
+
+    Raises:
+        RuntimeIncomplete: a distribution that the enclave needs is not installed.
+    """
+    package = Path(__file__).resolve().parent.parent
+    distributions: dict[str, dict[str, str]] = {}
+    with ThreadPoolExecutor(2) as pool:
+        for name, distribution in sorted(_closure().items()):
+            if progress is not None:
+                progress(name)
+            files = _package_files(package) if name == _ROOT else _files(distribution)
+            digest = hashlib.sha256()
+            for path, content in zip(
+                (row[0] for row in files), pool.map(_digest, (row[1] for row in files)), strict=True
+            ):
+                digest.update(f"{content}  {path}\n".encode())
+            distributions[name] = {"version": distribution.version, "digest": "sha256:" + digest.hexdigest()}
+    python = f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
+    body = {"version": VERSION, "python": python, "distributions": distributions}
+    return Measurement(sha256_id(canonical(body)), python, distributions)  # A-9
+
+
+def _closure() -> dict[str, metadata.Distribution]:
+    found: dict[str, metadata.Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    todo = [(_ROOT, ""), (_ROOT, _ROOT_EXTRA)]
+    while todo:
+        name, extra = todo.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            distribution = found.setdefault(name, metadata.distribution(name))
+        except metadata.PackageNotFoundError as error:
+            raise RuntimeIncomplete(f"The distribution '{name}' is not installed.") from error
+        for line in distribution.requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                child = canonicalize_name(requirement.name)
+                todo.extend([(child, ""), *((child, wanted) for wanted in requirement.extras)])
+    return found
+
+
+def _package_files(package: Path) -> list[tuple[str, Path]]:
+    # Not by RECORD: an editable install lists no modules there.
+    paths = (path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted((f"paddock/{path.relative_to(package).as_posix()}", path) for path in paths)
+
+
+def _files(distribution: metadata.Distribution) -> list[tuple[str, Path]]:
+    return sorted(_measured(distribution))
+
+
+def _measured(distribution: metadata.Distribution) -> Iterator[tuple[str, Path]]:
+    for entry in distribution.files or ():
+        outside = ".." in entry.parts or entry.is_absolute()
+        own_note = entry.parent.name.endswith(".dist-info") and entry.name in _INSTALLER_FILES
+        if outside or own_note or "__pycache__" in entry.parts or entry.suffix == ".pyc":
+            continue
+        yield entry.as_posix(), Path(str(distribution.locate_file(entry)))
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except FileNotFoundError:
+        return "missing"
+    return digest.hexdigest()
