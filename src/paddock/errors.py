@@ -306,3 +306,100 @@ class RuntimeIncomplete(Misconfigured):
 
     code = "E-EVIDENCE-07"
     action = "Install it with: pip install 'paddock[paddle]'."
+
+
+# --- release --------------------------------------------------------------------------------------------------
+
+
+class NotOurContract(ReleaseRefused):
+    """The contract does not list this keeper for its party."""
+
+    code = "E-RELEASE-02"
+    action = "Ask the keeper that the contract names."
+
+
+class Revoked(ReleaseRefused):
+    """The party has revoked this contract or one of its assets."""
+
+    code = "E-RELEASE-03"
+    action = "No run under it gets keys any more; agree on a new contract."
+
+
+class ContractNotInForce(ReleaseRefused):
+    """The contract is not in force by the keeper's clock."""
+
+    code = "E-RELEASE-04"
+    action = "Propose a new contract with a later expiry; if the time is wrong, set the keeper's clock."
+
+
+class ChallengeRefused(ReleaseRefused):
+    """The request does not answer a live challenge of this keeper."""
+
+    code = "E-RELEASE-06"
+    action = "Ask for the run again; if it repeats, evidence is being replayed."
+
+
+class EvidenceMissing(ReleaseRefused):
+    """No evidence was given."""
+
+    code = "E-RELEASE-07"
+    action = "Run it in an environment that can prove what it is, or have all parties sign level L1."
+
+
+class SimulatedRefused(ReleaseRefused):
+    """The evidence is SIMULATED, and the contract does not allow simulation."""
+
+    code = "E-RELEASE-08"
+    action = "Run it on real hardware, or have all parties sign a contract with environment.simulated = true."
+
+
+class MeasurementRefused(ReleaseRefused):
+    """The environment's measurement is not one that the contract accepts."""
+
+    code = "E-RELEASE-09"
+    action = "The runtime there differs from what was signed: compare with paddock measure, install the agreed version."
+
+
+class RunsUsedUp(ReleaseRefused):
+    """All runs that the contract allows were used."""
+
+    code = "E-RELEASE-10"
+    action = "Propose a new contract if the parties agree to more."
+
+
+class RunKeyChanged(ReleaseRefused):
+    """This run was granted keys before, to another run key."""
+
+    code = "E-RELEASE-11"
+    action = "Ask for a new run; a run that died counts as used once keys were released to it."
+
+
+class AssetNotDeposited(ReleaseRefused):
+    """The key of an input is not deposited with this keeper."""
+
+    code = "E-RELEASE-12"
+    action = "Its owner must run paddock seal, or paddock keeper deposit, against the keeper that the contract names."
+
+
+# --- keeper ---------------------------------------------------------------------------------------------------
+
+
+class LeaseRefused(ReleaseRefused):
+    """The keeper does not renew the run's lease."""
+
+    code = "E-RELEASE-14"
+    action = "The run ends without outputs. If that was not meant, look at paddock keeper releases and revocations."
+
+
+class NotTheOwner(ReleaseRefused):
+    """Only the party whose keeper this is may ask that."""
+
+    code = "E-RELEASE-15"
+    action = "Use the home folder of the party whose keeper it is."
+
+
+class KeeperBusy(Unavailable):
+    """The keeper has too many open challenges."""
+
+    code = "E-RELEASE-16"
+    action = "Try again in a minute."
