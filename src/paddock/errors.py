@@ -403,3 +403,27 @@ class KeeperBusy(Unavailable):
 
     code = "E-RELEASE-16"
     action = "Try again in a minute."
+
+
+class StatementRefused(ReleaseRefused):
+    """A keeper's statement did not pass."""
+
+    code = "E-RELEASE-17"
+    action = "Do not rely on it: something between you and the keeper changed it."
+
+
+# --- receipt --------------------------------------------------------------------------------------------------
+
+
+class ReceiptMalformed(ReceiptRefused):
+    """The receipt is not well formed."""
+
+    code = "E-RECEIPT-01"
+    action = "Fetch it again: paddock results RUN --output DIR."
+
+
+class ReceiptMismatch(ReceiptRefused):
+    """The receipt does not hold."""
+
+    code = "E-RECEIPT-02"
+    action = "Do not use the results: what ran is not what was signed, or the receipt was changed."

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from paddock.contract.levels import LEVELS, Level, Tee, check_evidence_allowed
+from paddock.contract.levels import LEVELS, Tee
 from paddock.contract.signing import SignedContract, verify_contract
 from paddock.contract.terms import Terms
 from paddock.crypto.dsse import Envelope
@@ -24,18 +24,16 @@ from paddock.errors import (
     ChallengeRefused,
     ContractNotInForce,
     EvidenceMissing,
-    LevelRefused,
-    MeasurementRefused,
     NotOurContract,
     Revoked,
     RunKeyChanged,
     RunsUsedUp,
-    SimulatedRefused,
 )
 from paddock.evidence.binding import Binding
 from paddock.evidence.claims import Claims, UnverifiedEvidence
 from paddock.evidence.provider import verify_evidence
 from paddock.evidence.trust import TrustPolicy
+from paddock.release.environment import check_environment
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _CLOCK_SKEW = timedelta(seconds=60)
@@ -139,7 +137,7 @@ def decide(request: ReleaseRequest, facts: KeeperFacts, *, policy: TrustPolicy, 
     claims = _verified_claims(contract.terms, request, policy, now)
     # 8. and 9.
     if claims is not None:
-        _check_environment(contract.terms, claims)
+        check_environment(contract.terms, claims)
     # 10.
     is_retry = _check_runs(contract.terms, request.binding, facts)
     # 11. R-12
@@ -189,18 +187,6 @@ def _verified_claims(terms: Terms, request: ReleaseRequest, policy: TrustPolicy,
     claims = verify_evidence(request.evidence, policy=policy, now=now)
     request.binding.check(claims.report_data)
     return claims
-
-
-def _check_environment(terms: Terms, claims: Claims) -> None:
-    try:
-        tee = Tee(claims.tee)
-    except ValueError:
-        raise LevelRefused("The evidence is of a kind of environment that no level knows.") from None
-    check_evidence_allowed(terms.level, tee)
-    if claims.simulated and not terms.environment.simulated:
-        raise SimulatedRefused
-    if terms.level is not Level.L1 and claims.measurement not in terms.environment.measurements:
-        raise MeasurementRefused(f"The environment was measured as {claims.measurement}.")
 
 
 def _check_runs(terms: Terms, binding: Binding, facts: KeeperFacts) -> bool:

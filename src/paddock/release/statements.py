@@ -1,0 +1,102 @@
+"""What a keeper signs: that it released keys to a run, and that the run may go on until a time.
+
+Source: docs/spec/release.md §3 (R-14, R-15).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from paddock.crypto.canonical import canonical, parse_canonical
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.identity import PrivateKeys
+from paddock.crypto.moment import Moment
+from paddock.crypto.signing import VerifyKey
+from paddock.errors import CryptoRefused, LeaseRefused, StatementRefused
+
+RELEASE_TYPE = "application/vnd.paddock.release.v1+json"
+LEASE_TYPE = "application/vnd.paddock.lease.v1+json"
+_MAX_BYTES = 1 << 18
+
+_Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+_Fingerprint = Annotated[str, StringConstraints(pattern=r"^[A-Z2-7]{4}(-[A-Z2-7]{4}){12}$")]
+_Run = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class ReleaseStatement(BaseModel):
+    """Keys of these assets were released, on this evidence, to this run key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Literal["paddock/release/v1"]
+    contract: _Digest
+    run: _Run
+    run_key: _Fingerprint
+    keeper: _Fingerprint
+    assets: list[_Digest]
+    evidence: _Digest | None
+    measurement: _Digest | None
+    simulated: bool
+    at: Moment
+    ledger_index: Annotated[int, Field(ge=0)]
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes that are signed and, without them, logged."""
+        return canonical(self.model_dump(mode="json"))
+
+    def sign(self, keys: PrivateKeys) -> Envelope:
+        """The statement in an envelope, signed by the keeper."""
+        return Envelope.sign(RELEASE_TYPE, self.to_bytes(), keys.sign, self.keeper)
+
+
+class LeaseStatement(BaseModel):
+    """The run with this key may go on until `until`. `nonce` is the asker's, so that no lease is replayed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Literal["paddock/lease/v1"]
+    contract: _Digest
+    run: _Run
+    run_key: _Fingerprint
+    keeper: _Fingerprint
+    nonce: _Run
+    until: Moment
+
+    def sign(self, keys: PrivateKeys) -> Envelope:
+        """The statement in an envelope, signed by the keeper."""
+        return Envelope.sign(LEASE_TYPE, canonical(self.model_dump(mode="json")), keys.sign, self.keeper)
+
+
+def read_release(envelope: Envelope, keeper: VerifyKey) -> ReleaseStatement:
+    """The statement, if this keeper signed it.
+
+    Raises:
+        StatementRefused: another signer, or not well formed (R-14).
+    """
+    try:
+        payload = envelope.verify_by(keeper, RELEASE_TYPE)  # R-14
+        parse_canonical(payload, max_bytes=_MAX_BYTES)
+        return ReleaseStatement.model_validate_json(payload)
+    except (CryptoRefused, ValidationError) as error:
+        raise StatementRefused("A release statement is not signed by the keeper or not well formed.") from error
+
+
+def read_lease(envelope: Envelope, keeper: VerifyKey) -> LeaseStatement:
+    """The lease, if this keeper signed it.
+
+    Raises:
+        LeaseRefused: another signer, or not well formed (R-15): whoever stands between cannot prolong a lease.
+    """
+    try:
+        payload = envelope.verify_by(keeper, LEASE_TYPE)  # R-15
+        parse_canonical(payload, max_bytes=_MAX_BYTES)
+        return LeaseStatement.model_validate_json(payload)
+    except (CryptoRefused, ValidationError) as error:
+        raise LeaseRefused("What came back is not a lease signed by the keeper.") from error
+
+
+def grant_info(contract: str, run: str, keeper: str) -> bytes:
+    """The HPKE `info` under which a keeper seals data keys to a run key: no grant fits another run or contract."""
+    return b"paddock/grant/v1\0" + canonical({"contract": contract, "keeper": keeper, "run": run})
