@@ -427,3 +427,55 @@ class ReceiptMismatch(ReceiptRefused):
 
     code = "E-RECEIPT-02"
     action = "Do not use the results: what ran is not what was signed, or the receipt was changed."
+
+
+class ProgressRefused(ReceiptRefused):
+    """A progress message does not come from the run."""
+
+    code = "E-RECEIPT-03"
+    action = "Ignore the numbers shown while it ran; the results and the receipt are what counts."
+
+
+# --- enclave --------------------------------------------------------------------------------------------------
+
+
+class LaunchRefused(RunRefused):
+    """The launch of the run is not well formed."""
+
+    code = "E-RUN-01"
+    action = "The engine that started it is of another version or broken: update it."
+
+
+class GrantRefused(RunRefused):
+    """An answer to the request for keys does not come from the keeper that the contract names."""
+
+    code = "E-RUN-02"
+    action = "Something between the run and the keeper changes messages: ask for the run again elsewhere."
+
+
+class LeaseLost(RunRefused):
+    """A keeper ended the run's lease, or did not renew it in time."""
+
+    code = "E-RUN-03"
+    action = "A party stopped it, or a keeper cannot be reached; no output was given out. Ask for the run again."
+
+
+class OutputMissing(RunRefused):
+    """A job did not yield an output that the contract lists."""
+
+    code = "E-RUN-04"
+    action = "Correct the contract's outputs: paddock job explain KIND lists what each kind yields."
+
+
+class InternalFault(RunRefused):
+    """The run ended by a fault inside the enclave."""
+
+    code = "E-RUN-05"
+    action = "Ask for the run again; if it repeats, report it with the contract's terms and the version."
+
+
+class AttesterUnavailable(Unavailable):
+    """The environment does not give evidence."""
+
+    code = "E-RUN-06"
+    action = "Look at paddock doctor on that machine: which attesters are there?"

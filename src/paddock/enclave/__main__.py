@@ -1,0 +1,58 @@
+"""The enclave's process: one launch in, events out."""
+
+from __future__ import annotations
+
+import sys
+
+from paddock.contract.levels import LEVELS
+from paddock.contract.signing import SignedContract
+from paddock.crypto.canonical import canonical
+from paddock.enclave.boot import harden, take_channel
+from paddock.enclave.events import EventWriter
+from paddock.enclave.launch import MAX_LAUNCH_BYTES, Launch, read_launch
+from paddock.enclave.run import open_contract, perform
+from paddock.errors import InternalFault, JobRefused, PaddockError, ProgramRefused, Unavailable
+from paddock.receipt.failure import FAILURE_BYTES, failure_info
+
+
+def main() -> int:
+    """Run once; the exit code is that of the error's branch."""
+    locked = harden()
+    source, sink = take_channel()
+    events = EventWriter(sink)
+    launch: Launch | None = None
+    contract: SignedContract | None = None
+    try:
+        launch = read_launch(source.readline(MAX_LAUNCH_BYTES))
+        contract = open_contract(launch)
+        events.phase("booted", memory_locked=locked)
+        events.receipt(perform(launch, contract, events))
+    except PaddockError as error:
+        return _fail(events, launch, contract, error)
+    except OSError as error:
+        # A full or failing disk or network outside: its number is public, its path is not.
+        return _fail(events, launch, contract, Unavailable(f"The system answered with error {error.errno}."))
+    except MemoryError:
+        return _fail(events, launch, contract, InternalFault("Memory ran out."))
+    except Exception as error:  # the last line: a fault of ours may carry data in its words, so only its kind is told
+        return _fail(events, launch, contract, InternalFault(f"{type(error).__name__}."))
+    return 0
+
+
+def _fail(events: EventWriter, launch: Launch | None, contract: SignedContract | None, error: PaddockError) -> int:
+    if launch is None or contract is None or not isinstance(error, JobRefused | ProgramRefused):
+        events.failed(error, [])
+        return error.exit_code
+    if LEVELS[contract.terms.level].host_sees_logs:
+        events.failed(error, [])
+        return error.exit_code
+    # What a job found wrong may say something of the data: only the parties read it.
+    info = failure_info(contract.id, launch.run)
+    message = canonical(error.as_dict())[:FAILURE_BYTES].ljust(FAILURE_BYTES)
+    parties = [party.keys.public() for party in contract.terms.parties.values()]
+    events.failed(type(error)(), [(keys.fingerprint(), keys.seal.seal(message, info)) for keys in parties])
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

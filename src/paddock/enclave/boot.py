@@ -1,0 +1,42 @@
+"""The first moments of the process: nothing it will learn may reach a disk, a core file, a log or another process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+from typing import BinaryIO
+
+_PR_SET_DUMPABLE = 4
+_MCL_CURRENT_AND_FUTURE = 3
+
+
+def harden() -> bool:
+    """Forbid core dumps and tracing by the same user, and keep memory from being swapped where that is allowed.
+
+    Returns:
+        Whether memory is locked; it is not where RLIMIT_MEMLOCK is low (docs/limitations.md).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+    # With a limit, locking future memory would make a later allocation fail in the middle of a run.
+    return unlimited and libc.mlockall(_MCL_CURRENT_AND_FUTURE) == 0
+
+
+def take_channel() -> tuple[BinaryIO, BinaryIO]:
+    """Take standard input and output for the launch and the events, and leave nothing there for anybody else.
+
+    Whatever a library prints afterwards goes nowhere: at no level do a job's words reach the host that way.
+    """
+    source = os.fdopen(os.dup(0), "rb", closefd=True)
+    sink = os.fdopen(os.dup(1), "wb", buffering=0, closefd=True)
+    silence = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(silence, descriptor)
+    os.close(silence)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives as long as we do
+    return source, sink

@@ -1,0 +1,47 @@
+"""What this process tells the host: public phases, sealed progress, the receipt or a failure. Nothing else."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+from paddock.crypto.digest import b64
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.moment import write_moment
+from paddock.errors import PaddockError
+
+
+class EventWriter:
+    """Writes one JSON line per event; safe to call from several threads."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self._lock = threading.Lock()
+
+    def phase(self, name: str, **public: object) -> None:
+        """A phase was reached. `public` holds names and numbers that the host may know."""
+        self._write({"event": "phase", "phase": name, "at": write_moment(datetime.now(UTC)), "detail": public})
+
+    def progress(self, sealed: Sequence[tuple[str, bytes]]) -> None:
+        """Progress, sealed to each recipient's fingerprint."""
+        self._write({"event": "progress", "sealed": _rows(sealed)})
+
+    def receipt(self, envelope: Envelope) -> None:
+        """The end of a run that succeeded."""
+        self._write({"event": "receipt", "envelope": envelope.to_dict()})
+
+    def failed(self, error: PaddockError, sealed: Sequence[tuple[str, bytes]]) -> None:
+        """The end of a run that did not. `sealed` holds the detail where the host may not know it."""
+        self._write({"event": "failed", "error": error.as_dict(), "sealed": _rows(sealed)})
+
+    def _write(self, event: dict[str, Any]) -> None:
+        line = json.dumps(event, separators=(",", ":")).encode("utf-8") + b"\n"
+        with self._lock:
+            self._sink.write(line)
+
+
+def _rows(sealed: Sequence[tuple[str, bytes]]) -> list[dict[str, str]]:
+    return [{"to": to, "data": b64(data)} for to, data in sealed]

@@ -1,0 +1,145 @@
+"""Collecting data keys: challenge every keeper, prove once, ask each for its party's keys.
+
+Source: docs/spec/attestation.md §2; docs/spec/release.md §3.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from paddock.contract.request import Request
+from paddock.contract.signing import SignedContract
+from paddock.crypto.canonical import parse
+from paddock.crypto.digest import unb64
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.identity import PrivateKeys, PublicKeys
+from paddock.errors import CryptoRefused, GrantRefused, LeaseRefused, Unavailable
+from paddock.evidence.binding import Binding, Challenge
+from paddock.evidence.claims import UnverifiedEvidence
+from paddock.release.statements import LeaseStatement, ReleaseStatement, grant_info, read_lease, read_release
+from paddock.seal import DataKey
+from paddock.service.client import ServiceClient
+
+_PARALLEL = 8
+
+
+@dataclass(frozen=True)
+class Granted:
+    """What one keeper gave: its signed statements and its party's data keys."""
+
+    release: Envelope
+    statement: ReleaseStatement
+    lease: Envelope
+    leased: LeaseStatement
+    data_keys: Mapping[str, DataKey]
+
+
+class Keepers:
+    """The keepers of a contract's parties, by party name, under addresses that the host named."""
+
+    def __init__(self, contract: SignedContract, run: str, keys: PrivateKeys, urls: Mapping[str, str]) -> None:
+        self._contract = contract
+        self._run = run
+        self._keys = keys
+        self._run_key = keys.public().fingerprint()
+        self._keepers: dict[str, PublicKeys] = {}
+        self._clients: dict[str, ServiceClient] = {}
+        for name, fingerprint in sorted(contract.terms.fingerprints().items()):
+            if fingerprint not in urls:
+                raise Unavailable(f"No address is known for the keeper of '{name}'.")
+            self._keepers[name] = contract.terms.parties[name].keeper.public()
+            self._clients[name] = ServiceClient(urls[fingerprint], f"keeper of {name}")
+
+    @property
+    def names(self) -> list[str]:
+        """Party names in the order in which challenges are listed."""
+        return list(self._keepers)
+
+    def challenge(self) -> Binding:
+        """Collect a challenge from every keeper into one binding.
+
+        Raises:
+            Unavailable: a keeper did not answer.
+        """
+        return Binding(self._contract.id, self._run, self._keys.public(), tuple(self._each(self._challenge).values()))
+
+    def release(self, binding: Binding, evidence: UnverifiedEvidence | None) -> dict[str, Granted]:
+        """Ask every keeper for its party's keys, by one proof.
+
+        Raises:
+            Refused: a keeper refused, or its answer is not its own (GrantRefused, LeaseRefused).
+            Unavailable: a keeper did not answer.
+        """
+        body = {
+            "contract": self._contract.envelope.to_dict(),
+            "binding": binding.to_dict(),
+            "evidence": None if evidence is None else evidence.to_wrapper(),
+        }
+        return self._each(lambda name: self._granted(name, body))
+
+    def renew(self) -> dict[str, tuple[Envelope, LeaseStatement]]:
+        """Ask every keeper whether the run may go on.
+
+        Raises:
+            LeaseRefused: one says no, or what came back is not its own, fresh word.
+            Unavailable: one did not answer.
+        """
+        return self._each(self._renewed)
+
+    def _each[T](self, ask: Callable[[str], T]) -> dict[str, T]:
+        with ThreadPoolExecutor(min(_PARALLEL, len(self._keepers))) as pool:
+            return dict(zip(self._keepers, pool.map(ask, self._keepers), strict=True))
+
+    def _challenge(self, name: str) -> Challenge:
+        answer = self._clients[name].post("/v1/challenges", {"contract": self._contract.id, "run": self._run})
+        nonce = answer.get("nonce")
+        if not isinstance(nonce, str) or len(nonce) != 64:
+            raise Unavailable(f"The keeper of '{name}' did not answer with a challenge.")
+        return Challenge(self._keepers[name].fingerprint(), nonce)
+
+    def _granted(self, name: str, body: dict[str, Any]) -> Granted:
+        keeper = self._keepers[name]
+        answer = self._clients[name].post("/v1/releases", body)
+        try:
+            release = Envelope.from_dict(answer.get("release"))
+            statement = read_release(release, keeper.sign)
+            lease = Envelope.from_dict(answer.get("lease"))
+            info = grant_info(self._contract.id, self._run, keeper.fingerprint())
+            opened = parse(self._keys.seal.open(unb64(answer.get("grant")), info))
+            data_keys = {asset: DataKey(unb64(key, 32)) for asset, key in opened.items()}
+        except CryptoRefused as error:
+            raise GrantRefused(f"It claims to come from the keeper of '{name}'.") from error
+        expected = {item.asset for _, item in self._contract.terms.inputs_of(name)}
+        own = (statement.contract, statement.run, statement.run_key) == (self._contract.id, self._run, self._run_key)
+        if not own or set(data_keys) != expected:
+            raise GrantRefused(f"It claims to come from the keeper of '{name}'.")
+        return Granted(release, statement, lease, self._leased(name, lease, nonce=None), data_keys)
+
+    def _renewed(self, name: str) -> tuple[Envelope, LeaseStatement]:
+        nonce = secrets.token_hex(16)
+        request = Request(
+            action="lease.renew",
+            body={"contract": self._contract.id, "run": self._run},
+            audience=self._keepers[name].fingerprint(),
+            by=self._run_key,
+            at=datetime.now(UTC),
+            nonce=nonce,
+        )
+        answer = self._clients[name].post("/v1/leases", {"request": request.sign(self._keys.sign).to_dict()})
+        try:
+            lease = Envelope.from_dict(answer.get("lease"))
+        except CryptoRefused as error:
+            raise LeaseRefused(f"The keeper of '{name}' did not answer with a lease.") from error
+        return lease, self._leased(name, lease, nonce=nonce)
+
+    def _leased(self, name: str, lease: Envelope, nonce: str | None) -> LeaseStatement:
+        leased = read_lease(lease, self._keepers[name].sign)
+        own = (leased.contract, leased.run, leased.run_key) == (self._contract.id, self._run, self._run_key)
+        if not own or nonce not in (None, leased.nonce):
+            raise LeaseRefused(f"The lease of the keeper of '{name}' is for another run or an old one.")
+        return leased

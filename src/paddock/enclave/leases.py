@@ -1,0 +1,86 @@
+"""Renewing the run's leases while it works: any party can stop it, and a host that cuts the wire stops it too.
+
+Source: docs/spec/release.md (R-15, R-16).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+
+from paddock.crypto.dsse import Envelope
+from paddock.enclave.keepers import Granted, Keepers
+from paddock.errors import LeaseLost, PaddockError, Refused
+
+_RETRY_SECONDS = 0.5
+
+
+class Leases:
+    """Holds the newest lease of every keeper; a thread renews them at a third of their length.
+
+    The wait is measured by the process's monotonic clock, which the host cannot set back; a lease that was not renewed
+    within its length is lost even if the keeper was only slow.
+    """
+
+    def __init__(self, keepers: Keepers, granted: Mapping[str, Granted], lease_seconds: int) -> None:
+        self._keepers = keepers
+        self._length = float(lease_seconds)
+        self._newest: dict[str, Envelope] = {name: row.lease for name, row in granted.items()}
+        self._good_until = time.monotonic() + self._length
+        self._lost: PaddockError | None = None
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="leases", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Return if the run may go on.
+
+        Raises:
+            LeaseLost: a keeper refused, or did not answer in time (R-16).
+        """
+        with self._lock:
+            lost = self._lost
+            late = time.monotonic() > self._good_until
+        if lost is not None:
+            raise LeaseLost(lost.detail) from lost
+        if late:  # R-16
+            raise LeaseLost("A keeper did not answer in time.")
+
+    def finish(self) -> dict[str, Envelope]:
+        """Stop renewing, renew once more, and return the last leases: what the receipt carries.
+
+        Raises:
+            LeaseLost: a keeper refused at the last moment.
+            Unavailable: one did not answer.
+        """
+        self._stop.set()
+        self._thread.join()
+        self.check()
+        self._renew()
+        self.check()
+        return dict(self._newest)
+
+    def _work(self) -> None:
+        wait = self._length / 3
+        while not self._stop.wait(wait):
+            try:
+                self._renew()
+                wait = self._length / 3
+            except Refused:
+                return
+            except PaddockError:
+                wait = min(_RETRY_SECONDS, self._length / 6)  # unreachable for a moment: `check` judges the time
+
+    def _renew(self) -> None:
+        asked = time.monotonic()
+        try:
+            renewed = self._keepers.renew()
+        except Refused as error:
+            with self._lock:
+                self._lost = error
+            raise
+        with self._lock:
+            self._newest = {name: lease for name, (lease, _) in renewed.items()}
+            self._good_until = asked + self._length

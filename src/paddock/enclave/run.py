@@ -1,0 +1,150 @@
+"""One run, from launch to receipt.
+
+Source: docs/spec/attestation.md, docs/spec/release.md, docs/spec/receipt.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from paddock.contract.levels import LEVELS, Tee
+from paddock.contract.signing import SignedContract, verify_contract
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.identity import PrivateKeys
+from paddock.crypto.moment import write_moment
+from paddock.enclave.attester import collect_evidence
+from paddock.enclave.events import EventWriter
+from paddock.enclave.keepers import Granted, Keepers
+from paddock.enclave.launch import Launch
+from paddock.enclave.leases import Leases
+from paddock.enclave.outputs import seal_outputs
+from paddock.enclave.progress import ProgressSealer
+from paddock.enclave.steps import run_steps
+from paddock.errors import EvidenceMissing
+from paddock.evidence.binding import Binding
+from paddock.evidence.claims import UnverifiedEvidence
+from paddock.receipt.statement import KeeperReceipt, OutputReceipt, Receipt, sign_receipt
+from paddock.seal import DataKey, VolumeReader
+from paddock.store import Store, open_store
+from paddock.views import VolumeFiles
+
+
+def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> Envelope:
+    """Carry out a run and return its signed receipt.
+
+    1. Fresh run keys. 2. A challenge from every keeper, bound with contract, run and keys into one piece of evidence.
+    3. Every keeper releases its party's data keys, sealed to the run key, and a lease. 4. Inputs are opened: ciphertext
+    outside, files inside. 5. The steps run while leases are renewed. 6. Outputs are sealed and stored; nobody can open
+    them yet. 7. A last lease from every keeper; then the receipt, which alone holds the outputs' wrapped keys.
+
+    Raises:
+        PaddockError: the step that failed; nothing readable was left behind.
+    """
+    started = datetime.now(UTC)
+    preload = _preload(contract)
+    # 1.
+    keys = PrivateKeys.generate()
+    keepers = Keepers(contract, launch.run, keys, launch.keepers)
+    # 2.
+    binding = keepers.challenge()
+    evidence = collect_evidence(launch.attester, binding.report_data())
+    if evidence is None and Tee.NONE not in LEVELS[contract.terms.level].evidence:
+        raise EvidenceMissing(f"{contract.terms.level} demands evidence, and there is nothing to attest with.")
+    events.phase("attested", media_type=None if evidence is None else evidence.media_type)
+    # 3.
+    granted = keepers.release(binding, evidence)
+    events.phase("released", keepers=keepers.names)
+    leases = Leases(keepers, granted, contract.terms.limits.lease_seconds)
+    # 4.
+    store = open_store(launch.store)
+    inputs = _open_inputs(contract, granted, store)
+    events.phase("opened", inputs=sorted(inputs))
+    # 5.
+    progress = ProgressSealer(contract, launch.run, keys, events)
+    try:
+        preload.join()
+        made = run_steps(
+            contract.terms,
+            inputs,
+            check=leases.check,
+            progress=lambda step, value: progress.report(step, value.step, value.total, value.values),
+            entered=lambda step: events.phase("running", step=step.name, kind=step.kind),
+        )
+    finally:
+        progress.close()
+    # 6.
+    events.phase("sealing")
+    outputs = seal_outputs(contract, launch.run, made, store)
+    events.phase("uploaded", outputs=sorted(outputs))
+    # 7.
+    ended = datetime.now(UTC)
+    last = leases.finish()
+    receipt = _receipt(launch.run, contract, binding, evidence, granted, last, outputs, started, ended)
+    return sign_receipt(receipt, keys)
+
+
+def open_contract(launch: Launch) -> SignedContract:
+    """The launch's contract, if every party signed it: asked here as every keeper will ask it again.
+
+    Raises:
+        ContractRefused: it is not.
+    """
+    return verify_contract(launch.envelope())
+
+
+def _preload(contract: SignedContract) -> threading.Thread:
+    """Load the deep-learning engine while the keepers are asked; it takes seconds, and needs no secret."""
+    thread = threading.Thread(target=_load_engine, name="preload", daemon=True)
+    if contract.terms.steps:
+        thread.start()
+    return thread
+
+
+def _load_engine() -> None:
+    importlib.import_module("paddock.jobs.engine")
+
+
+def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store: Store) -> dict[str, VolumeFiles]:
+    data_keys: dict[str, DataKey] = {}
+    for row in granted.values():
+        data_keys.update(row.data_keys)
+    return {
+        name: VolumeFiles(VolumeReader.open(item.asset, store, data_keys[item.asset]))
+        for name, item in sorted(contract.terms.inputs.items())
+    }
+
+
+def _receipt(
+    run: str,
+    contract: SignedContract,
+    binding: Binding,
+    evidence: UnverifiedEvidence | None,
+    granted: Mapping[str, Granted],
+    leases: Mapping[str, Envelope],
+    outputs: dict[str, OutputReceipt],
+    started: datetime,
+    ended: datetime,
+) -> Receipt:
+    statements = [row.statement for row in granted.values()]
+    return Receipt(
+        version="paddock/receipt/v1",
+        run=run,
+        contract_id=contract.id,
+        contract=contract.envelope.to_dict(),
+        binding=binding.to_dict(),
+        evidence=None if evidence is None else evidence.to_wrapper(),
+        # What the keepers found; whoever verifies the receipt reads it from the evidence and compares (V-10).
+        simulated=any(statement.simulated for statement in statements),
+        measurement=statements[0].measurement,
+        keepers={
+            name: KeeperReceipt(release=row.release.to_dict(), lease=leases[name].to_dict())
+            for name, row in granted.items()
+        },
+        inputs={name: item.asset for name, item in contract.terms.inputs.items()},
+        outputs=outputs,
+        started=write_moment(started),
+        ended=write_moment(ended),
+    )
