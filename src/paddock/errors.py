@@ -479,3 +479,239 @@ class AttesterUnavailable(Unavailable):
 
     code = "E-RUN-06"
     action = "Look at paddock doctor on that machine: which attesters are there?"
+
+
+# --- ledger ---------------------------------------------------------------------------------------------------
+
+
+class ProofRefused(LedgerRefused):
+    """A ledger's proof does not lead to the root that was promised."""
+
+    code = "E-LEDGER-01"
+    action = "The service that keeps the ledger left something out or changed it: keep both checkpoints as proof of that."
+
+
+class CheckpointRefused(LedgerRefused):
+    """A ledger's checkpoint is not well formed or not signed by the expected key."""
+
+    code = "E-LEDGER-02"
+    action = "Do not rely on it; compare the ledger's key with what the service's operator tells you by another way."
+
+
+class LedgerRangeRefused(LedgerRefused):
+    """The ledger does not have that entry or size."""
+
+    code = "E-LEDGER-03"
+    action = "Ask for an index below the size of the ledger's checkpoint."
+
+
+# --- service --------------------------------------------------------------------------------------------------
+
+
+class ServiceUnreachable(Unavailable):
+    """A service does not answer."""
+
+    code = "E-SERVICE-01"
+    action = "Check that it is running and that the address is right, then try again."
+
+
+class AnswerRefused(Unavailable):
+    """A service's answer was not understood."""
+
+    code = "E-SERVICE-02"
+    action = "Check that the address is that of a Paddock service of this version."
+
+
+class ServiceFault(Unavailable):
+    """A service failed inside."""
+
+    code = "E-SERVICE-03"
+    action = "Tell its operator the incident number: the service's log says more under it."
+
+
+class BodyTooLarge(Refused):
+    """The message is larger than the service reads."""
+
+    code = "E-SERVICE-04"
+    action = "Send less at once; the service's operator sets the limit."
+
+
+class MessageRefused(Refused):
+    """The message is not what this address of the service takes."""
+
+    code = "E-SERVICE-05"
+    action = "Use a client of the same version as the service; /openapi.json lists what it takes."
+
+
+class RouteUnknown(Refused):
+    """The service has nothing under this address."""
+
+    code = "E-SERVICE-06"
+    action = "Check the address and that client and service are of the same version."
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database did not take or give the data."""
+
+    code = "E-SERVICE-07"
+    action = "Nothing was changed. See that its disk has room and that it is running, then try again."
+
+
+class DatabaseNewer(Misconfigured):
+    """The database was written by a newer version of Paddock."""
+
+    code = "E-SERVICE-08"
+    action = "Install that version again, or use another database; an older version would damage it."
+
+
+class DatabaseInvalid(Misconfigured):
+    """The database cannot be opened."""
+
+    code = "E-SERVICE-09"
+    action = "Check its address, that its folder exists, and that this user may write there."
+
+
+class AddressUnavailable(Misconfigured):
+    """The service cannot listen there."""
+
+    code = "E-SERVICE-10"
+    action = "Choose another port, or stop what uses it."
+
+
+class PluginUnknown(Misconfigured):
+    """No installed plug-in has that name."""
+
+    code = "E-SERVICE-11"
+    action = "Correct the name in the configuration, or install the package that brings the plug-in."
+
+
+# --- run ------------------------------------------------------------------------------------------------------
+
+
+class RunKilled(RunRefused):
+    """The enclave was killed from outside."""
+
+    code = "E-RUN-01"
+    action = "No outputs exist. Ask for the run again; if it repeats, ask the operator who ended it."
+
+
+class RunOutOfMemory(RunRefused):
+    """The enclave was ended because the machine ran out of memory."""
+
+    code = "E-RUN-02"
+    action = "No outputs exist. Use a machine with more memory or smaller batches, and ask for the run again."
+
+
+class RunEndedSilently(RunRefused):
+    """The enclave ended without saying how."""
+
+    code = "E-RUN-03"
+    action = "No outputs exist. Ask for the run again; the operator's log of the executor may say more."
+
+
+class RunInterrupted(RunRefused):
+    """The hub was restarted while the run was under way."""
+
+    code = "E-RUN-04"
+    action = "No outputs exist. Ask for the run again."
+
+
+class RunCancelled(RunRefused):
+    """The run was cancelled."""
+
+    code = "E-RUN-05"
+    action = "No outputs exist. Ask for the run again if that was not meant."
+
+
+class RunSpokeBadly(RunRefused):
+    """The enclave sent something that is no event of a run."""
+
+    code = "E-RUN-06"
+    action = "It was ended and no outputs are offered. Compare the runtime's version with the hub's."
+
+
+class ExecutorFailed(Unavailable):
+    """The executor could not start an enclave."""
+
+    code = "E-RUN-07"
+    action = "Have the operator run paddock doctor on that machine, then ask for the run again."
+
+
+class EngineBusy(Unavailable):
+    """The engine's queue is full."""
+
+    code = "E-RUN-08"
+    action = "Try again when other runs have ended."
+
+
+# --- hub ------------------------------------------------------------------------------------------------------
+
+
+class NotFound(HubRefused):
+    """The hub has nothing by that name."""
+
+    code = "E-HUB-01"
+    action = "Check the id or name; ask who owns it whether it was published to this hub."
+
+
+class AlreadyThere(HubRefused):
+    """The hub has that already."""
+
+    code = "E-HUB-02"
+    action = "Nothing was changed; if it is the same, nothing needs to be done."
+
+
+class SenderUnknown(HubRefused):
+    """A signature is by somebody whose record this hub does not hold."""
+
+    code = "E-HUB-03"
+    action = "Publish your record first: paddock party publish."
+
+
+class NotAParty(HubRefused):
+    """Only a party of the contract may do that."""
+
+    code = "E-HUB-04"
+    action = "Use the home folder of a party of that contract."
+
+
+class RequestReplayed(HubRefused):
+    """The same signed request was received before."""
+
+    code = "E-HUB-05"
+    action = "It took effect the first time, or somebody replays it; sign a new one if you mean it again."
+
+
+class BlobNameRefused(HubRefused):
+    """The store does not take that name."""
+
+    code = "E-HUB-06"
+    action = "Names have up to 200 letters, digits, dots, dashes and underscores, and begin with a letter or digit."
+
+
+class RangeRefused(HubRefused):
+    """The store cannot give that range of bytes."""
+
+    code = "E-HUB-07"
+    action = "Ask for one range that begins within the object."
+
+
+class NobodySigned(HubRefused):
+    """Nobody has signed the proposed contract."""
+
+    code = "E-HUB-08"
+    action = "Sign it before it is proposed: paddock contract propose does so."
+
+
+class HubRunsUsedUp(HubRefused):
+    """By the hub's count all runs of the contract are used or under way."""
+
+    code = "E-HUB-09"
+    action = "Wait for the runs under way, or propose a new contract."
+
+
+class RecordOutdated(HubRefused):
+    """The hub holds a newer record of that party."""
+
+    code = "E-HUB-10"
+    action = "Publish the record again, with a right clock: paddock party publish."
