@@ -591,56 +591,56 @@ class PluginUnknown(Misconfigured):
 class RunKilled(RunRefused):
     """The enclave was killed from outside."""
 
-    code = "E-RUN-01"
+    code = "E-RUN-21"
     action = "No outputs exist. Ask for the run again; if it repeats, ask the operator who ended it."
 
 
 class RunOutOfMemory(RunRefused):
     """The enclave was ended because the machine ran out of memory."""
 
-    code = "E-RUN-02"
+    code = "E-RUN-22"
     action = "No outputs exist. Use a machine with more memory or smaller batches, and ask for the run again."
 
 
 class RunEndedSilently(RunRefused):
     """The enclave ended without saying how."""
 
-    code = "E-RUN-03"
+    code = "E-RUN-23"
     action = "No outputs exist. Ask for the run again; the operator's log of the executor may say more."
 
 
 class RunInterrupted(RunRefused):
     """The hub was restarted while the run was under way."""
 
-    code = "E-RUN-04"
+    code = "E-RUN-24"
     action = "No outputs exist. Ask for the run again."
 
 
 class RunCancelled(RunRefused):
     """The run was cancelled."""
 
-    code = "E-RUN-05"
+    code = "E-RUN-25"
     action = "No outputs exist. Ask for the run again if that was not meant."
 
 
 class RunSpokeBadly(RunRefused):
     """The enclave sent something that is no event of a run."""
 
-    code = "E-RUN-06"
+    code = "E-RUN-26"
     action = "It was ended and no outputs are offered. Compare the runtime's version with the hub's."
 
 
 class ExecutorFailed(Unavailable):
     """The executor could not start an enclave."""
 
-    code = "E-RUN-07"
+    code = "E-RUN-27"
     action = "Have the operator run paddock doctor on that machine, then ask for the run again."
 
 
 class EngineBusy(Unavailable):
     """The engine's queue is full."""
 
-    code = "E-RUN-08"
+    code = "E-RUN-28"
     action = "Try again when other runs have ended."
 
 
