@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from paddock.contract.request import Request
 from paddock.contract.signing import SignedContract
@@ -26,6 +26,7 @@ from paddock.seal import DataKey
 from paddock.service.client import ServiceClient
 
 _PARALLEL = 8
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Keepers:
         """
         return self._each(self._renewed)
 
-    def _each[T](self, ask: Callable[[str], T]) -> dict[str, T]:
+    def _each(self, ask: Callable[[str], _T]) -> dict[str, _T]:
         with ThreadPoolExecutor(min(_PARALLEL, len(self._keepers))) as pool:
             return dict(zip(self._keepers, pool.map(ask, self._keepers), strict=True))
 
