@@ -75,7 +75,11 @@ class _Walls:
         for importer, imported in self._imports():
             room, other = self._room(importer), self._room(imported)
             if imported == self._root:
-                yield f"{importer} imports the package root"
+                yield self._told(
+                    importer,
+                    imported,
+                    "nothing imports the package root (or the module named does not exist)",
+                )
             elif not self._is_ours(imported) or room in {other, ""} or room not in self._rooms:
                 continue
             elif not {other, self._below_root(imported)} & self._allowed[room]:

@@ -1,0 +1,44 @@
+# Few verbs; CI runs the same ones (.ci/run). Everything that needs Python sets it up first.
+#   make demo ARGS="…"      options of `paddock demo`
+#   make test ARGS="-k …"   options of pytest
+#   make bench ONLY=seal,views QUICK=1
+#   make lock ARGS=--upgrade
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench docs lock clean
+
+PYTHON ?=
+BIN := .venv/bin
+ARGS ?=
+ONLY ?=
+QUICK ?=
+
+help: ## these lines
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-7s %s\n", $$1, $$2 }'
+
+setup: ## make .venv with every pinned package
+	@PYTHON='$(PYTHON)' sh scripts/setup.sh
+
+demo: setup ## five parties, one contract, one confidential training, in front of your eyes
+	@$(BIN)/paddock demo $(ARGS)
+
+test: setup ## all tests, with coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: setup ## lint, format, types, walls, generated documents
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
+
+bench: setup ## figures with their baselines; writes build/bench.json
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)
+
+docs: setup ## write the documents that are made from the code
+	@$(BIN)/python -m docs.generate
+
+lock: ## pin every package again (needs uv)
+	@ARGS='$(ARGS)' sh scripts/lock.sh
+
+clean: ## remove what was built, .venv included
+	rm -rf .venv build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,96 @@
+#!/bin/sh
+# Makes .venv: the interpreter, every pinned package, and Paddock itself. `make` calls it before anything else.
+#
+# Where packages come from is the business of this machine's pip configuration; what they are is fixed by the hashes
+# in requirements.lock. Repeated calls do nothing until the lock or pyproject.toml changes.
+set -eu
+cd "$(dirname "$0")/.."
+
+venv=.venv
+stamp=$venv/.paddock-setup
+started=$(date +%s)
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+# The folder is part of the stamp: a virtual environment that was moved or copied does not work.
+wanted=$({ pwd; cat requirements.lock pyproject.toml scripts/setup.sh; } | sha256sum | cut -d ' ' -f 1)
+if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+  exit 0
+fi
+
+case "$(uname -s) $(uname -m)" in
+  "Linux x86_64") ;;
+  *) fail "PaddlePaddle 3.3 is published for Linux on x86_64; this is $(uname -s) on $(uname -m)." ;;
+esac
+
+# Paddle is built for these versions of CPython; one of a name with a version comes before plain python3.
+suits() {
+  "$1" -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13) and sys.implementation.name == "cpython"))' \
+    >/dev/null 2>&1
+}
+python=
+for candidate in ${PYTHON:-} python3.11 python3.12 python3.13 python3 python; do
+  if command -v "$candidate" >/dev/null 2>&1 && suits "$candidate"; then
+    python=$(command -v "$candidate")
+    break
+  fi
+done
+[ -n "$python" ] || fail "No Python 3.11, 3.12 or 3.13 was found. Install one (Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12 setup"
+
+install_packages() {
+  if command -v apt-get >/dev/null 2>&1; then
+    if [ "$(id -u)" -eq 0 ]; then
+      as_root=env
+    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+      as_root="sudo -n env"
+    else
+      return 1
+    fi
+    say "installing $* from the distribution"
+    log=$(mktemp)
+    if { $as_root apt-get update && $as_root DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } \
+      >"$log" 2>&1; then
+      rm -f "$log"
+      return 0
+    fi
+    tail -n 5 "$log" >&2
+    rm -f "$log"
+  fi
+  return 1
+}
+
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+  install_packages "python$version-venv" || install_packages python3-venv || true
+  "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "Python $version has no venv module. As an administrator: apt-get install python$version-venv (or python3-venv), then run this again."
+fi
+has_openmp() { "$python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null; }
+if ! has_openmp; then
+  install_packages libgomp1 || true
+  has_openmp ||
+    fail "PaddlePaddle needs the OpenMP library. As an administrator: apt-get install libgomp1, then run this again."
+fi
+
+say "Python $version ($python) -> $venv"
+same_version() {
+  [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 &&
+    [ "$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.prefix)' 2>/dev/null)" = "$version $(pwd -P)/$venv" ]
+}
+rm -f "$stamp"
+same_version || "$python" -m venv --clear "$venv"
+
+say "installing the pinned packages (about 400 MB to fetch the first time; it takes a minute or two)"
+"$venv/bin/python" -m pip install --disable-pip-version-check --quiet --progress-bar off \
+  --require-hashes --only-binary :all: -r requirements.lock ||
+  fail "pip could not install the pinned packages; its message is above. Is a package index reachable?"
+
+say "installing Paddock itself"
+"$venv/bin/python" -m pip install --disable-pip-version-check --quiet \
+  --no-deps --no-build-isolation --no-index -e .
+printf '%s\n' "$wanted" >"$stamp"
+say "done in $(($(date +%s) - started)) s"
