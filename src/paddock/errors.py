@@ -180,7 +180,9 @@ class UnwrapRefused(CryptoRefused):
     """A wrapped key could not be opened."""
 
     code = "E-CRYPTO-02"
-    action = "It was sealed to another key or for another purpose, or was changed: check that this home is the recipient."
+    action = (
+        "It was sealed to another key or for another purpose, or was changed: check that this home is the recipient."
+    )
 
 
 class EncodingRefused(CryptoRefused):
@@ -270,7 +272,9 @@ class EvidenceNotTrusted(EvidenceRefused):
     """The evidence does not lead to a root that the trust policy names."""
 
     code = "E-EVIDENCE-02"
-    action = "If you mean to trust that vendor or simulator, say so in the keeper's trust policy: paddock keeper policy."
+    action = (
+        "If you mean to trust that vendor or simulator, say so in the keeper's trust policy: paddock keeper policy."
+    )
 
 
 class EvidenceStale(EvidenceRefused):
@@ -488,7 +492,9 @@ class ProofRefused(LedgerRefused):
     """A ledger's proof does not lead to the root that was promised."""
 
     code = "E-LEDGER-01"
-    action = "The service that keeps the ledger left something out or changed it: keep both checkpoints as proof of that."
+    action = (
+        "The service that keeps the ledger left something out or changed it: keep both checkpoints as proof of that."
+    )
 
 
 class CheckpointRefused(LedgerRefused):
@@ -715,3 +721,260 @@ class RecordOutdated(HubRefused):
 
     code = "E-HUB-10"
     action = "Publish the record again, with a right clock: paddock party publish."
+
+
+# --- seal -----------------------------------------------------------------------------------------------------
+
+
+class TagRefused(CryptoRefused):
+    """A sealed segment does not open with this key at this place."""
+
+    code = "E-CRYPTO-04"
+    action = "It was changed, moved or sealed with another key: fetch it again, or ask its owner to seal it again."
+
+
+class ManifestMismatch(SealRefused):
+    """The store's manifest is not the one that the asset's id names."""
+
+    code = "E-SEAL-01"
+    action = "The store swapped it or went back to another one: do not use it; ask the asset's owner for a good copy."
+
+
+class ManifestRefused(SealRefused):
+    """The manifest of a sealed volume breaks the format."""
+
+    code = "E-SEAL-02"
+    action = "It was not written by Paddock, or by a later version: ask its owner to seal the asset again."
+
+
+class WrongDataKey(SealRefused):
+    """The data key is not the one of this volume."""
+
+    code = "E-SEAL-03"
+    action = "Nothing is damaged: find the key that belongs to this asset id, or have its owner deposit the right one."
+
+
+class VolumeIncomplete(Unavailable):
+    """An object of the sealed volume is not in the store."""
+
+    code = "E-SEAL-04"
+    action = "Finish or repeat the upload (paddock seal), or ask the store's operator where it went."
+
+
+class ObjectTruncated(SealRefused):
+    """The store holds or gave fewer bytes than were sealed."""
+
+    code = "E-SEAL-05"
+    action = "Try again; if it repeats, the store lost data: ask the asset's owner to upload it again."
+
+
+class ObjectOverlong(SealRefused):
+    """The store holds or gave more bytes than were sealed."""
+
+    code = "E-SEAL-06"
+    action = "The store changed the object: do not use it; ask the asset's owner to upload it again."
+
+
+class SegmentChanged(SealRefused):
+    """Stored bytes differ from those that were sealed."""
+
+    code = "E-SEAL-07"
+    action = "The store or its disk changed them: do not use the asset; ask its owner to upload it again."
+
+
+class SegmentMisplaced(SealRefused):
+    """A segment of the volume stands at the place of another one."""
+
+    code = "E-SEAL-08"
+    action = "The store put the bytes in another order: do not use the asset; ask its owner to upload it again."
+
+
+class ObjectSwapped(SealRefused):
+    """The store gave an object of another volume or stream."""
+
+    code = "E-SEAL-09"
+    action = "The store exchanged the objects: do not use the asset; ask its owner to upload it again."
+
+
+class TreeChanged(SealRefused):
+    """The stored hash tree is not the one that the asset's id commits to."""
+
+    code = "E-SEAL-10"
+    action = "The store or its disk changed it: do not use the asset; ask its owner to upload it again."
+
+
+class SegmentRefused(SealRefused):
+    """A segment is the committed one but does not open with the volume's key."""
+
+    code = "E-SEAL-11"
+    action = "Its owner sealed it with a broken or hostile program: ask for the asset to be sealed again."
+
+
+class IndexRefused(SealRefused):
+    """The file table of a sealed volume breaks the format."""
+
+    code = "E-SEAL-12"
+    action = "Its owner sealed it with a broken or hostile program: ask for the asset to be sealed again."
+
+
+class PaddingRefused(SealRefused):
+    """The padding of a sealed volume is not zero bytes."""
+
+    code = "E-SEAL-13"
+    action = "Its owner sealed it with a broken or hostile program: ask for the asset to be sealed again."
+
+
+class PathRefused(SealRefused):
+    """A file's path cannot be stored in a sealed volume."""
+
+    code = "E-SEAL-14"
+    action = "Rename the file that is named, or leave it out, and seal again."
+
+
+class NoSuchFile(SealRefused):
+    """The sealed volume holds no file of this name."""
+
+    code = "E-SEAL-15"
+    action = "Compare the name with the list of the volume's files; case and spelling count."
+
+
+class SealOptionsInvalid(Misconfigured):
+    """The options for sealing or opening are out of range."""
+
+    code = "E-SEAL-16"
+    action = "Use a segment size that is a power of two from 4 KiB to 4 MiB, padding padme or none, at least one thread."
+
+
+class VolumeTooLarge(Misconfigured):
+    """The data are too large for one sealed volume of this segment size."""
+
+    code = "E-SEAL-17"
+    action = "Seal with larger segments or split the data into several assets."
+
+
+class SinkIncomplete(Unavailable):
+    """The store did not take all bytes of an object."""
+
+    code = "E-SEAL-18"
+    action = "Seal again; if it repeats, look at the store's own log."
+
+
+# --- store ----------------------------------------------------------------------------------------------------
+
+
+class StoreUnreachable(Unavailable):
+    """The store did not answer."""
+
+    code = "E-STORE-01"
+    action = "Check that it runs and that its address is right, then try again."
+
+
+class NoSuchObject(Unavailable):
+    """The store holds no object of this name."""
+
+    code = "E-STORE-02"
+    action = "Check that the upload was finished and that this is the right store."
+
+
+class StoreFull(Unavailable):
+    """The store has no room left."""
+
+    code = "E-STORE-03"
+    action = "Free space or raise the quota, then try again; nothing of the unfinished object was kept."
+
+
+class ObjectNameRefused(Misconfigured):
+    """A name is not one that a store may hold."""
+
+    code = "E-STORE-04"
+    action = "Use lower-case letters, digits, dot, dash and underscore, parts joined by single slashes."
+
+
+class ObjectExists(Misconfigured):
+    """The store already holds an object of this name, and objects are never overwritten."""
+
+    code = "E-STORE-05"
+    action = "Use the object that is there, or seal again: that gives new names."
+
+
+class StoreUrlInvalid(Misconfigured):
+    """The address of the store is not understood."""
+
+    code = "E-STORE-06"
+    action = "Write folder:/absolute/path, or the http(s):// address of a hub's store."
+
+
+class StoreMisbehaved(Unavailable):
+    """The store's answer does not fit what was asked."""
+
+    code = "E-STORE-07"
+    action = "It is broken or something stands between: check its address and version, then try again."
+
+
+class StoreDenied(Misconfigured):
+    """The store does not allow this to be done."""
+
+    code = "E-STORE-08"
+    action = "Use the home of a registered party, and an operation that this store offers."
+
+
+# --- views ----------------------------------------------------------------------------------------------------
+
+
+class LocalFileRefused(Misconfigured):
+    """A file or folder on this machine cannot be sealed or written."""
+
+    code = "E-STORE-09"
+    action = "Correct what is named: only regular files and folders are sealed, and nothing is overwritten unasked."
+
+
+class KeeperHomeInvalid(Misconfigured):
+    """The keeper's folder cannot be used."""
+
+    code = "E-KEEPER-01"
+    action = "Give the right --home, or make a new home with: paddock init NAME --home DIR."
+
+
+# --- party ----------------------------------------------------------------------------------------------------
+
+
+class HomeInvalid(Misconfigured):
+    """The home folder cannot be used."""
+
+    code = "E-PARTY-01"
+    action = "Give the right --home (or set PADDOCK_HOME), or make a new one with: paddock init NAME --home DIR."
+
+
+class FingerprintMismatch(PartyRefused):
+    """The keys that the hub has for this name are not those of the fingerprint you gave."""
+
+    code = "E-PARTY-02"
+    action = "Do not accept them. Ask the party again for its fingerprint (paddock party show), by telephone or in person."
+
+
+class PartyUnknown(PartyRefused):
+    """No such party is known."""
+
+    code = "E-PARTY-03"
+    action = "Have it publish its record (paddock party publish), then: paddock party add NAME FINGERPRINT."
+
+
+class AssetUnknown(PartyRefused):
+    """No such asset is known."""
+
+    code = "E-PARTY-04"
+    action = "Look at paddock assets; its owner seals it with: paddock seal PATH --name NAME --kind KIND."
+
+
+class ContractUnknown(PartyRefused):
+    """The contract that was meant cannot be told."""
+
+    code = "E-PARTY-05"
+    action = "Look at paddock contract list and give more of its id."
+
+
+class HubAnswerRefused(PartyRefused):
+    """The hub's answer was not understood or is not what was asked for."""
+
+    code = "E-PARTY-06"
+    action = "Do not rely on this hub; compare its version (paddock doctor) and ask its operator."

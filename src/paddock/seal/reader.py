@@ -1,0 +1,319 @@
+"""Reading a sealed volume: any byte of any file, verified, without reading the rest."""
+
+from __future__ import annotations
+
+import hmac
+import io
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from paddock.crypto.digest import is_digest, sha256_id
+from paddock.crypto.streaming import StreamKey
+from paddock.errors import (
+    EncodingRefused,
+    IndexRefused,
+    ManifestMismatch,
+    NoSuchFile,
+    NoSuchObject,
+    PaddingRefused,
+    PathRefused,
+    VolumeIncomplete,
+    WrongDataKey,
+)
+from paddock.seal.blobs import BlobSource, index_name, manifest_name, payload_name, tree_name
+from paddock.seal.datakey import DataKey
+from paddock.seal.file_io import SealedFile
+from paddock.seal.index import (
+    FOOTER_BYTES,
+    Entry,
+    Fence,
+    parse_block,
+    parse_fences,
+    parse_footer,
+)
+from paddock.seal.manifest import MAX_MANIFEST_BYTES, Manifest
+from paddock.seal.options import OpenOptions
+from paddock.seal.padding import all_zero, padded_length
+from paddock.seal.paths import PathOrder, check_path
+from paddock.seal.stream import Cache, HashTree, SealedStream, check_length, fetch
+from paddock.seal.writer import Progress, key_commitment, stream_label
+
+_PIECE_BYTES = 1 << 20
+
+
+def read_manifest(asset: str, source: BlobSource) -> Manifest:
+    """Fetch the manifest of an asset and compare it with the asset's id. Needs no key.
+
+    Args:
+        asset: `sha256:` and 64 hex digits, from a signed contract or another trusted place.
+        source: the store; not trusted.
+
+    Raises:
+        EncodingRefused: `asset` is not an id.
+        VolumeIncomplete: the store has no such manifest.
+        ManifestMismatch: what it has is another one.
+        ManifestRefused: it is the one, and breaks the format.
+
+    Source: docs/spec/sealed-volume.md §5 (S-1, S-3).
+    """
+    # S-1
+    if not is_digest(asset):
+        raise EncodingRefused("An asset's id has the form sha256: and 64 hex digits.")
+    name = manifest_name(asset)
+    try:
+        size = source.size(name)
+    except NoSuchObject:
+        raise VolumeIncomplete(f"It lacks {name}.") from None
+    # S-3
+    if size > MAX_MANIFEST_BYTES:
+        raise ManifestMismatch(f"It has {size} bytes; no manifest is that long.")
+    data = bytes(fetch(source, name, 0, size))
+    if sha256_id(data) != asset:
+        raise ManifestMismatch
+    return Manifest.from_bytes(data)
+
+
+class VolumeReader:
+    """An open volume. Safe to use from several threads; holds nothing that must be closed.
+
+    Every byte that it returns has been compared with the asset's id (hash tree) and opened (AEAD).
+    """
+
+    def __init__(
+        self, manifest: Manifest, payload: SealedStream, index: SealedStream, options: OpenOptions
+    ) -> None:
+        self.manifest = manifest
+        self._payload = payload
+        self._index = index
+        self._blocks: Cache[int, list[Entry]] = Cache(options.cached_blocks)
+        size = manifest.index.layout.plain_bytes
+        if size < FOOTER_BYTES:
+            raise IndexRefused("It does not end with a footer.")
+        self._footer = parse_footer(
+            self._read_index(size - FOOTER_BYTES, FOOTER_BYTES), size, manifest.padding
+        )
+        # S-22
+        if padded_length(self._footer.content_bytes, manifest.padding) != manifest.payload.layout.plain_bytes:
+            raise IndexRefused("The payload's length does not fit it.")
+        self._fences = parse_fences(
+            self._read_index(self._footer.fences_position, self._footer.fences_bytes), self._footer
+        )
+        self._first_paths = [fence.path for fence in self._fences]
+        # S-23
+        at = self._footer.fences_position + self._footer.fences_bytes
+        while at < size - FOOTER_BYTES:
+            count = min(_PIECE_BYTES, size - FOOTER_BYTES - at)
+            if not all_zero(self._read_index(at, count)):
+                raise PaddingRefused("In the index.")
+            at += count
+        payload.content_bytes = self._footer.content_bytes
+
+    @classmethod
+    def open(
+        cls, asset: str, source: BlobSource, data_key: DataKey, *, options: OpenOptions | None = None
+    ) -> VolumeReader:
+        """Open a volume: fetch and verify its manifest, compare the key, read the frame of its file table.
+
+        Args:
+            asset: the asset's id, from a signed contract or another trusted place.
+            source: the store; not trusted.
+            data_key: the volume's key.
+            options: threads and caches; None for the defaults.
+
+        Raises:
+            EncodingRefused: `asset` is not an id.
+            ManifestMismatch, ManifestRefused: not the manifest that the id names, or a bad one.
+            WrongDataKey: the key is another volume's.
+            VolumeIncomplete: an object is missing.
+            SealRefused: a stored object differs from what was sealed, or was sealed badly.
+
+        Source: docs/spec/sealed-volume.md §9.
+        """
+        options = options or OpenOptions()
+        # 1. The manifest is the one that the id names.
+        manifest = read_manifest(asset, source)
+        # 2. The key is the volume's, before any segment is touched, so that a wrong key is not taken for damage.
+        # S-15
+        if not hmac.compare_digest(key_commitment(data_key, manifest.volume), manifest.key_commitment):
+            raise WrongDataKey
+        # 3. The three objects have the lengths that the manifest states.
+        # S-24
+        for name, length in (
+            (payload_name(manifest.volume), manifest.payload.layout.sealed_bytes),
+            (index_name(manifest.volume), manifest.index.layout.sealed_bytes),
+            (tree_name(manifest.volume), manifest.index_tree.end),
+        ):
+            try:
+                size = source.size(name)
+            except NoSuchObject:
+                raise VolumeIncomplete(f"It lacks {name}.") from None
+            check_length(name, size, length)
+        # 4. The file table's frame, in the constructor.
+        return cls(
+            manifest,
+            _stream(manifest, "payload", source, data_key, options),
+            _stream(manifest, "index", source, data_key, options),
+            options,
+        )
+
+    def __len__(self) -> int:
+        return self._footer.files
+
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of all files together."""
+        return self._footer.content_bytes
+
+    def iter_paths(self) -> Iterator[str]:
+        """Every file's path, in ascending order of bytes; holds one block of the table at a time."""
+        order = PathOrder()
+        for number in range(len(self._fences)):
+            for entry in self._block(number):
+                self._follow(order, entry)
+                yield entry.path.decode("utf-8")
+
+    def paths(self) -> list[str]:
+        """Every file's path, in ascending order of bytes."""
+        return list(self.iter_paths())
+
+    def size(self, path: str) -> int:
+        """Length of a file in bytes.
+
+        Raises:
+            NoSuchFile: there is none of this name.
+        """
+        return self._entry(path).length
+
+    def read(self, path: str, offset: int, length: int) -> bytes:
+        """Bytes of a file; fewer than `length` where it ends.
+
+        Args:
+            path: the file.
+            offset: first byte, 0 or more.
+            length: number of bytes, 0 or more.
+
+        Raises:
+            NoSuchFile: there is none of this name.
+            SealRefused, Unavailable: as `open`.
+        """
+        entry = self._entry(path)
+        if offset < 0 or length < 0:
+            raise ValueError("offset and length are not negative")
+        out = bytearray(max(0, min(length, entry.length - offset)))
+        self._payload.read_into(entry.offset + offset, memoryview(out))
+        return bytes(out)
+
+    def open_file(self, path: str) -> BinaryIO:
+        """A file as a read-only, seekable, buffered stream; plaintext stays in memory.
+
+        Raises:
+            NoSuchFile: there is none of this name.
+        """
+        entry = self._entry(path)
+
+        def read_into(offset: int, out: memoryview) -> None:
+            self._payload.read_into(entry.offset + offset, out)
+
+        return io.BufferedReader(SealedFile(path, entry.length, read_into), buffer_size=1 << 16)
+
+    def verify(self, progress: Progress | None = None) -> None:
+        """Read everything once: every segment, every entry, all padding.
+
+        Args:
+            progress: told the number of payload bytes verified so far.
+
+        Raises:
+            SealRefused, Unavailable: as `open`.
+        """
+        for _ in self.iter_paths():
+            pass
+        lock = threading.Lock()
+        done = 0
+
+        def count(length: int) -> None:
+            nonlocal done
+            with lock:
+                done += length
+                if progress is not None:
+                    progress(done)
+
+        self._index.verify(lambda length: None)
+        self._payload.verify(count)
+
+    def _entry(self, path: str) -> Entry:
+        try:
+            raw = check_path(path)
+        except PathRefused:
+            raise NoSuchFile(f"{path!r}.") from None
+        entry = self._find(raw)
+        if entry is None:
+            raise NoSuchFile(f"{path!r}.")
+        self._check_directories(entry)
+        return entry
+
+    @staticmethod
+    def _follow(order: PathOrder, entry: Entry) -> None:
+        # S-18
+        try:
+            order.follow(entry.path)
+        except PathRefused as error:
+            raise IndexRefused(error.detail) from None
+
+    def _check_directories(self, entry: Entry) -> None:
+        # S-18, for files that stand in different blocks
+        parts = entry.path.split(b"/")
+        above = (b"/".join(parts[:count]) for count in range(1, len(parts)))
+        following = self._first_from(entry.path + b"/")
+        if any(self._find(directory) for directory in above) or (
+            following is not None and following.path.startswith(entry.path + b"/")
+        ):
+            raise IndexRefused("A path is both a file and a directory.")
+
+    def _find(self, raw: bytes) -> Entry | None:
+        entry = self._first_from(raw)
+        return entry if entry is not None and entry.path == raw else None
+
+    def _first_from(self, raw: bytes) -> Entry | None:
+        """The first entry whose path is `raw` or comes after it."""
+        number = bisect_right(self._first_paths, raw) - 1
+        if number >= 0:
+            block = self._block(number)
+            at = bisect_right(block, raw, key=lambda entry: entry.path)
+            if block[at - 1].path == raw:
+                return block[at - 1]
+            if at < len(block):
+                return block[at]
+        if number + 1 < len(self._fences):
+            return self._block(number + 1)[0]
+        return None
+
+    def _block(self, number: int) -> list[Entry]:
+        return self._blocks.get_or(number, lambda: self._load_block(number))
+
+    def _load_block(self, number: int) -> list[Entry]:
+        fence = self._fences[number]
+        after: Fence | None = self._fences[number + 1] if number + 1 < len(self._fences) else None
+        end = self._footer.fences_position if after is None else after.position
+        return parse_block(self._read_index(fence.position, end - fence.position), fence, after, self._footer)
+
+    def _read_index(self, offset: int, length: int) -> bytes:
+        out = bytearray(length)
+        self._index.read_into(offset, memoryview(out))
+        return bytes(out)
+
+
+def _stream(
+    manifest: Manifest, stream: str, source: BlobSource, data_key: DataKey, options: OpenOptions
+) -> SealedStream:
+    if stream == "payload":
+        facts, layout, name = manifest.payload, manifest.payload_tree, payload_name(manifest.volume)
+    else:
+        facts, layout, name = manifest.index, manifest.index_tree, index_name(manifest.volume)
+    tree = HashTree(source, tree_name(manifest.volume), layout, facts.root, options.cached_tiles)
+    # S-4
+    key = StreamKey(data_key.raw(), facts.header, stream_label(manifest.volume, stream))
+    return SealedStream(
+        source, name, facts, tree, key, threads=options.threads, cached_segments=options.cached_segments
+    )

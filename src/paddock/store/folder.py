@@ -1,0 +1,145 @@
+"""A folder as a store: one file for each object."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from paddock.errors import (
+    NoSuchObject,
+    ObjectExists,
+    StoreFull,
+    StoreMisbehaved,
+    StoreUnreachable,
+    StoreUrlInvalid,
+)
+from paddock.store.api import Buffer, check_name
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ABSENT = {errno.ENOENT, errno.ENOTDIR}
+
+
+class FolderStore:
+    """Objects as files below one folder.
+
+    A new object is written beside its place, brought to the disk, and linked under its name: after a crash it is there
+    whole or not at all, and an existing one is never replaced.
+
+    Args:
+        root: an absolute path; made when the first object comes.
+
+    Raises:
+        StoreUrlInvalid: not an absolute path.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_absolute():
+            raise StoreUrlInvalid("A folder is named by its absolute path.")
+        self._root = root
+
+    def put(self, name: str, chunks: Iterable[Buffer]) -> int:
+        """See `Store.put`."""
+        target = self._root / check_name(name)
+        with _told(name):
+            if target.exists():
+                raise ObjectExists(f"{name}.")
+            _make_folders(target.parent)
+            # No name of an object begins with a dot, so this never meets one.
+            draft = target.parent / f".draft-{secrets.token_hex(8)}"
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                try:
+                    length = _write_all(descriptor, chunks)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                # link, unlike rename, refuses to replace a file that came meanwhile.
+                os.link(draft, target)
+            finally:
+                draft.unlink()
+            _sync_folder(target.parent)
+        return length
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """See `Store.read`."""
+        with self._open(name) as descriptor:
+            pieces = []
+            while length > 0:
+                piece = os.pread(descriptor, length, offset)
+                if not piece:
+                    break
+                pieces.append(piece)
+                offset += len(piece)
+                length -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def size(self, name: str) -> int:
+        """See `Store.size`."""
+        with self._open(name) as descriptor:
+            return os.fstat(descriptor).st_size
+
+    def delete(self, name: str) -> None:
+        """See `Store.delete`."""
+        target = self._root / check_name(name)
+        with _told(name):
+            target.unlink()
+            _sync_folder(target.parent)
+
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[int]:
+        path = self._root / check_name(name)
+        with _told(name):
+            # O_NONBLOCK: a pipe planted under an object's name must not hold the reader up.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise StoreMisbehaved(f"{name} is not a regular file.")
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+def _write_all(descriptor: int, chunks: Iterable[Buffer]) -> int:
+    length = 0
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        length += len(chunk)
+    return length
+
+
+def _make_folders(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn the system's errors into ours. Messages bear the object's name, not the folder's path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StoreFull(f"While {name} was written.") from error
+        if error.errno == errno.EEXIST:
+            raise ObjectExists(f"{name}.") from None
+        if error.errno in _ABSENT:
+            raise NoSuchObject(f"{name}.") from None
+        raise StoreUnreachable(f"{name}: {os.strerror(error.errno or 0)}.") from error
