@@ -1,0 +1,1 @@
+"""The keeper: a party's key-release service around the one decision of `release`."""

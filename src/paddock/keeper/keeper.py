@@ -1,0 +1,448 @@
+"""The keeper's acts: each is one transaction; what it says is on disk before it is said.
+
+Source: docs/spec/release.md §3 (R-13 to R-17).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+
+from paddock.contract.asset import AssetKind
+from paddock.contract.request import MAX_AGE, Request, claimed_sender, verify_request
+from paddock.contract.signing import contract_id
+from paddock.contract.terms import read_terms
+from paddock.crypto.canonical import canonical
+from paddock.crypto.digest import b64, is_digest, sha256_id, unb64
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.moment import read_moment, write_moment
+from paddock.crypto.signing import VerifyKey
+from paddock.errors import (
+    ChallengeRefused,
+    CryptoRefused,
+    KeeperBusy,
+    LeaseRefused,
+    NotTheOwner,
+    RequestRefused,
+    Revoked,
+    UnwrapRefused,
+)
+from paddock.evidence.binding import Binding
+from paddock.evidence.claims import UnverifiedEvidence
+from paddock.keeper import tables
+from paddock.keeper.home import KeeperHome
+from paddock.ledger import log
+from paddock.release import (
+    Grant,
+    IssuedChallenge,
+    KeeperFacts,
+    LeaseStatement,
+    ReleaseRequest,
+    ReleaseStatement,
+    decide,
+    grant_info,
+)
+from paddock.seal import DataKey
+from paddock.service.database import transaction
+
+CHALLENGE_LIFE = timedelta(seconds=180)
+MAX_OPEN_CHALLENGES = 10_000
+DEPOSIT_PURPOSE = "deposit"
+_SQL_VARIABLES = 500
+
+
+@dataclass(frozen=True)
+class _Released:
+    run_key: str
+    sign_key: bytes
+    expires: str
+    lease_seconds: int
+    statement: str
+
+
+class Keeper:
+    """One party's keeper.
+
+    Args:
+        home: its folder.
+        engine: its database, migrated.
+        clock: its own clock; contracts' expiry and challenges are judged by nothing else.
+    """
+
+    def __init__(self, home: KeeperHome, engine: Engine, clock: Callable[[], datetime] | None = None) -> None:
+        self._home = home
+        self._engine = engine
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._fingerprint = home.keys.public().fingerprint()
+        self._party = home.party.fingerprint()
+
+    def info(self) -> dict[str, Any]:
+        """Public facts: whose keeper it is, its keys, its ledger's name."""
+        return {
+            "keeper": self._fingerprint,
+            "keys": self._home.keys.public().to_dict(),
+            "party": self._party,
+            "ledger": self.origin(),
+        }
+
+    def origin(self) -> str:
+        """The name of this keeper's ledger in its checkpoints."""
+        return f"paddock/keeper/{self._fingerprint}"
+
+    def challenge(self, contract: str, run: str) -> dict[str, str]:
+        """A fresh nonce for a run of a contract.
+
+        Raises:
+            ChallengeRefused: contract or run is not well formed.
+            KeeperBusy: too many are open.
+        """
+        if not is_digest(contract) or len(run) != 32 or not all(ch in "0123456789abcdef" for ch in run):
+            raise ChallengeRefused("The contract or run asked for is not well formed.")
+        now = self._clock()
+        nonce, expires = secrets.token_hex(32), write_moment(now + CHALLENGE_LIFE)
+        with transaction(self._engine) as connection:
+            connection.execute(delete(tables.challenges).where(tables.challenges.c.expires < write_moment(now)))
+            open_now = connection.execute(select(func.count()).select_from(tables.challenges)).scalar_one()
+            if open_now >= MAX_OPEN_CHALLENGES:
+                raise KeeperBusy
+            row = {"nonce": nonce, "contract": contract, "run": run, "expires": expires, "used": False}
+            connection.execute(insert(tables.challenges).values(row))
+        return {"keeper": self._fingerprint, "nonce": nonce, "expires": expires}
+
+    def release(self, request: ReleaseRequest) -> dict[str, Any]:
+        """Decide, record, and only then answer (R-13).
+
+        Returns:
+            `grant` (data keys, HPKE to the run key), `release` and `lease` (signed statements).
+
+        Raises:
+            Refused: by the step of `decide` that failed; nothing is recorded.
+        """
+        now = self._clock()
+        policy = self._home.policy()
+        own_nonce = self._own_nonce(request.binding)
+        with transaction(self._engine) as connection:
+            facts = self._facts(connection, request, own_nonce)
+            grant = decide(request, facts, policy=policy, now=now)
+            data_keys = self._unwrap(connection, grant.assets)
+            statement = self._record(connection, request, grant, own_nonce, now)
+        # The transaction is on disk: from here on the release has happened, whether or not the answer arrives.
+        public = self._home.keys.public()
+        secret = canonical({asset: b64(key.raw()) for asset, key in data_keys.items()})
+        sealed = request.binding.keys.seal.seal(secret, grant_info(grant.contract.id, grant.run, public.fingerprint()))
+        lease = self._lease(
+            contract=grant.contract.id,
+            run=grant.run,
+            run_key=request.binding.keys.fingerprint(),
+            nonce=own_nonce[:32],
+            now=now,
+            seconds=grant.contract.terms.limits.lease_seconds,
+            expires=grant.contract.terms.expires,
+        )
+        return {
+            "grant": b64(sealed),
+            "release": statement.sign(self._home.keys).to_dict(),
+            "lease": lease.sign(self._home.keys).to_dict(),
+        }
+
+    def renew(self, envelope: Envelope) -> dict[str, Any]:
+        """Renew a run's lease.
+
+        Raises:
+            LeaseRefused: no such release, or the contract expired meanwhile.
+            Revoked: the party revoked the contract or one of its assets.
+            RequestRefused: not signed by the run's key.
+        """
+        now = self._clock()
+        sender = claimed_sender(envelope)
+        with transaction(self._engine) as connection:
+            contract, row = self._released_to(connection, sender)
+            request = verify_request(
+                envelope,
+                VerifyKey(row.sign_key),
+                action="lease.renew",
+                audience=self._fingerprint,
+                sender=row.run_key,
+                now=now,
+            )
+            run = request.body.get("run")
+            if request.body != {"contract": contract, "run": run} or not self._is_run(
+                connection, contract, run, sender
+            ):
+                raise LeaseRefused("It was asked for another run than keys were released to.")
+            self._remember(connection, request, now)
+            revoked = self._revoked(connection, contract, self._assets_of(row))
+            if revoked is not None:  # R-16
+                raise Revoked(revoked)
+            if now >= read_moment(row.expires):
+                raise LeaseRefused(f"The contract expired at {row.expires}.")
+        lease = self._lease(
+            contract=contract,
+            run=str(run),
+            run_key=row.run_key,
+            nonce=request.nonce,
+            now=now,
+            seconds=row.lease_seconds,
+            expires=row.expires,
+        )
+        return {"lease": lease.sign(self._home.keys).to_dict()}
+
+    def deposit(self, envelope: Envelope) -> dict[str, Any]:
+        """Take a data key into keeping: `{"asset", "kind", "wrapped"}`, wrapped to this keeper, signed by its party.
+
+        Raises:
+            NotTheOwner, RequestRefused: not asked by the party.
+            UnwrapRefused: not wrapped to this keeper for this asset.
+        """
+        now = self._clock()
+        request = self._from_party(envelope, "deposit", now)
+        asset, kind, wrapped = (request.body.get(key) for key in ("asset", "kind", "wrapped"))
+        if set(request.body) != {"asset", "kind", "wrapped"} or not is_digest(asset) or kind not in set(AssetKind):
+            raise RequestRefused("A deposit needs an asset id, its kind and a wrapped key.")
+        raw = unb64(wrapped)
+        DataKey.unwrap(raw, self._home.keys.seal, str(asset), DEPOSIT_PURPOSE)
+        with transaction(self._engine) as connection:
+            self._remember(connection, request, now)
+            connection.execute(delete(tables.deposits).where(tables.deposits.c.asset == asset))
+            row = {"asset": asset, "kind": kind, "wrapped": raw, "deposited": write_moment(now)}
+            connection.execute(insert(tables.deposits).values(row))
+            index = self._append(connection, {"act": "deposit", "asset": asset, "at": write_moment(now)})
+        return {"asset": asset, "ledger_index": index}
+
+    def revoke(self, envelope: Envelope) -> dict[str, Any]:
+        """Revoke a contract or an asset: no release and no lease from now on. `{"subject", "reason"}`.
+
+        Raises:
+            NotTheOwner, RequestRefused: not asked by the party, or not well formed.
+        """
+        now = self._clock()
+        request = self._from_party(envelope, "revoke", now)
+        subject, reason = request.body.get("subject"), request.body.get("reason")
+        if set(request.body) != {"subject", "reason"} or not is_digest(subject) or not isinstance(reason, str):
+            raise RequestRefused("A revocation needs a contract's or asset's id and a reason.")
+        with transaction(self._engine) as connection:
+            self._remember(connection, request, now)
+            connection.execute(delete(tables.revocations).where(tables.revocations.c.subject == subject))
+            row = {"subject": subject, "reason": reason[:500], "at": write_moment(now)}
+            connection.execute(insert(tables.revocations).values(row))
+            index = self._append(connection, {"act": "revoke", "subject": subject, "at": write_moment(now)})
+        return {"subject": subject, "ledger_index": index}
+
+    def releases(self, envelope: Envelope) -> dict[str, Any]:
+        """What was released, deposited and revoked, for the party alone. `{}`.
+
+        Raises:
+            NotTheOwner, RequestRefused: not asked by the party.
+        """
+        now = self._clock()
+        request = self._from_party(envelope, "releases.list", now)
+        with transaction(self._engine) as connection:
+            self._remember(connection, request, now)
+            rows = connection.execute(select(tables.released.c.statement)).scalars().all()
+            kept = connection.execute(
+                select(tables.deposits.c.asset, tables.deposits.c.kind, tables.deposits.c.deposited)
+            ).all()
+            revoked = connection.execute(select(tables.revocations)).all()
+        return {
+            "releases": list(rows),
+            "deposits": [dict(row._mapping) for row in kept],
+            "revocations": [dict(row._mapping) for row in revoked],
+        }
+
+    def checkpoint(self) -> str:
+        """The ledger's newest signed checkpoint."""
+        with transaction(self._engine) as connection:
+            return log.checkpoint(connection, self._home.keys.sign, self.origin())
+
+    def inclusion(self, index: int, size: int) -> list[str]:
+        """Proof that entry `index` is in the ledger of `size` entries, as hex digests."""
+        with transaction(self._engine) as connection:
+            return [digest.hex() for digest in log.inclusion(connection, index, size)]
+
+    def consistency(self, first: int, second: int) -> list[str]:
+        """Proof that the ledger of `second` entries extends that of `first`, as hex digests."""
+        with transaction(self._engine) as connection:
+            return [digest.hex() for digest in log.consistency(connection, first, second)]
+
+    # --- inside one transaction ---
+
+    def _own_nonce(self, binding: Binding) -> str:
+        own = [challenge.nonce for challenge in binding.challenges if challenge.keeper == self._fingerprint]
+        return own[0] if len(own) == 1 else ""
+
+    def _facts(self, connection: Connection, request: ReleaseRequest, own_nonce: str) -> KeeperFacts:
+        contract = contract_id(request.contract.payload)
+        assets = {item.asset for item in read_terms(request.contract.payload).inputs.values()}
+        rows = connection.execute(
+            select(tables.released.c.run, tables.released.c.run_key).where(tables.released.c.contract == contract)
+        ).all()
+        return KeeperFacts(
+            party=self._home.party,
+            keeper=self._home.keys.public(),
+            challenge=self._issued(connection, own_nonce),
+            revoked=self._revoked(connection, contract, assets),
+            released={row.run: row.run_key for row in rows},
+            deposits=frozenset(self._known(connection, tables.deposits.c.asset, assets)),
+        )
+
+    def _issued(self, connection: Connection, nonce: str) -> IssuedChallenge | None:
+        row = connection.execute(select(tables.challenges).where(tables.challenges.c.nonce == nonce)).one_or_none()
+        if row is None:
+            return None
+        return IssuedChallenge(row.nonce, row.contract, row.run, read_moment(row.expires), row.used)
+
+    def _revoked(self, connection: Connection, contract: str, assets: Iterable[str]) -> str | None:
+        subjects = self._known(connection, tables.revocations.c.subject, {contract, *assets})
+        if not subjects:
+            return None
+        found = connection.execute(
+            select(tables.revocations.c.reason).where(tables.revocations.c.subject == min(subjects))
+        ).scalar_one()
+        return f"Its reason: {found}"
+
+    def _known(self, connection: Connection, column: Any, values: Iterable[str]) -> set[str]:
+        wanted = sorted(values)
+        found: set[str] = set()
+        for start in range(0, len(wanted), _SQL_VARIABLES):
+            part = wanted[start : start + _SQL_VARIABLES]
+            found.update(connection.execute(select(column).where(column.in_(part))).scalars())
+        return found
+
+    def _unwrap(self, connection: Connection, assets: Iterable[str]) -> dict[str, DataKey]:
+        keys = {}
+        for asset in assets:
+            wrapped = connection.execute(
+                select(tables.deposits.c.wrapped).where(tables.deposits.c.asset == asset)
+            ).scalar_one()
+            try:
+                keys[asset] = DataKey.unwrap(wrapped, self._home.keys.seal, asset, DEPOSIT_PURPOSE)
+            except UnwrapRefused:
+                raise RuntimeError(
+                    "a deposited key no longer opens: the keeper's keys or database were exchanged"
+                ) from None
+        return keys
+
+    def _record(
+        self, connection: Connection, request: ReleaseRequest, grant: Grant, nonce: str, now: datetime
+    ) -> ReleaseStatement:
+        """Write the release down: counters, challenge, ledger (R-13)."""
+        binding, terms = request.binding, grant.contract.terms
+        where = (tables.released.c.contract == grant.contract.id) & (tables.released.c.run == grant.run)
+        if grant.is_retry:
+            stored = connection.execute(select(tables.released.c.statement).where(where)).scalar_one()
+            before = ReleaseStatement.model_validate_json(stored)
+            evidence = None if request.evidence is None else sha256_id(request.evidence.body)
+            if before.evidence == evidence:
+                return before
+        public = {
+            "version": "paddock/release/v1",
+            "contract": grant.contract.id,
+            "run": grant.run,
+            "run_key": binding.keys.fingerprint(),
+            "keeper": self._fingerprint,
+            "assets": list(grant.assets),
+            "evidence": None if request.evidence is None else sha256_id(request.evidence.body),
+            "measurement": None if grant.claims is None else grant.claims.measurement,
+            "simulated": grant.claims is not None and grant.claims.simulated,
+            "at": write_moment(now),
+        }
+        index = self._append(connection, {"act": "release", **public})
+        statement = ReleaseStatement.model_validate({**public, "ledger_index": index})
+        row = {
+            "contract": grant.contract.id,
+            "run": grant.run,
+            "run_key": binding.keys.fingerprint(),
+            "run_sign_key": binding.keys.sign.raw,
+            "expires": terms.expires,
+            "lease_seconds": terms.limits.lease_seconds,
+            "statement": statement.to_bytes().decode("ascii"),
+        }
+        connection.execute(delete(tables.released).where(where))
+        connection.execute(insert(tables.released).values(row))
+        connection.execute(update(tables.challenges).where(tables.challenges.c.nonce == nonce).values(used=True))
+        return statement
+
+    def _append(self, connection: Connection, entry: dict[str, Any]) -> int:
+        return log.append(connection, canonical(entry))
+
+    def _released_to(self, connection: Connection, run_key: str) -> tuple[str, _Released]:
+        row = connection.execute(select(tables.released).where(tables.released.c.run_key == run_key)).first()
+        if row is None:
+            raise LeaseRefused("No keys were released to this run.")
+        return row.contract, _Released(row.run_key, row.run_sign_key, row.expires, row.lease_seconds, row.statement)
+
+    def _is_run(self, connection: Connection, contract: str, run: object, run_key: str) -> bool:
+        row = connection.execute(
+            select(tables.released.c.run_key).where(
+                tables.released.c.contract == contract, tables.released.c.run == str(run)
+            )
+        ).first()
+        return row is not None and row.run_key == run_key
+
+    def _assets_of(self, row: _Released) -> list[str]:
+        return ReleaseStatement.model_validate_json(row.statement).assets
+
+    def _lease(
+        self, *, contract: str, run: str, run_key: str, nonce: str, now: datetime, seconds: int, expires: str
+    ) -> LeaseStatement:
+        until = min(now + timedelta(seconds=seconds), read_moment(expires))
+        return LeaseStatement(
+            version="paddock/lease/v1",
+            contract=contract,
+            run=run,
+            run_key=run_key,
+            keeper=self._fingerprint,
+            nonce=nonce,
+            until=write_moment(until),
+        )
+
+    def _from_party(self, envelope: Envelope, action: str, now: datetime) -> Request:
+        try:
+            return verify_request(
+                envelope,
+                self._home.party.sign,
+                action=action,
+                audience=self._fingerprint,
+                sender=self._party,
+                now=now,
+            )
+        except CryptoRefused as error:
+            raise NotTheOwner from error
+
+    def _remember(self, connection: Connection, request: Request, now: datetime) -> None:
+        """Refuse a request that was seen before; forget those too old to pass anyway (C-16)."""
+        connection.execute(delete(tables.requests).where(tables.requests.c.at < write_moment(now - 2 * MAX_AGE)))
+        seen = connection.execute(
+            select(tables.requests.c.nonce).where(
+                tables.requests.c.by == request.by, tables.requests.c.nonce == request.nonce
+            )
+        ).first()
+        if seen is not None:
+            raise RequestRefused("It was sent before.")
+        row = {"by": request.by, "nonce": request.nonce, "at": write_moment(request.at)}
+        connection.execute(insert(tables.requests).values(row))
+
+
+def read_release_request(body: dict[str, Any]) -> ReleaseRequest:
+    """Read what an enclave posted.
+
+    Raises:
+        RequestRefused, EvidenceMalformed: not well formed.
+    """
+    if set(body) != {"contract", "binding", "evidence"}:
+        raise RequestRefused("A release needs contract, binding and evidence.")
+    evidence = body["evidence"]
+    try:
+        contract = Envelope.from_dict(body["contract"])
+    except CryptoRefused as error:
+        raise RequestRefused("The contract is not an envelope.") from error
+    return ReleaseRequest(
+        contract=contract,
+        binding=Binding.from_dict(body["binding"]),
+        evidence=None if evidence is None else UnverifiedEvidence.from_wrapper(evidence),
+    )

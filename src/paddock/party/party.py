@@ -1,0 +1,383 @@
+"""What a participant does: one class over its home, its keeper and the hub."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from paddock.contract.asset import AssetKind, AssetRecord, read_asset
+from paddock.contract.draft import resolve_draft
+from paddock.contract.party import KeeperRecord, PartyRecord, read_party
+from paddock.contract.request import Request
+from paddock.contract.signing import Proposal, contract_id, open_proposal, propose, sign_contract, verify_contract
+from paddock.contract.terms import Keys, Terms
+from paddock.crypto.digest import b64, is_digest
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.identity import PublicKeys
+from paddock.crypto.moment import write_moment
+from paddock.errors import (
+    AssetUnknown,
+    ContractUnknown,
+    CryptoRefused,
+    HubAnswerRefused,
+    JobRefused,
+    PaddockError,
+    PartyRefused,
+    PartyUnknown,
+    RecordRefused,
+    TermsRefused,
+)
+from paddock.jobs.registry import job_kind
+from paddock.party.catalogue import OWN_PURPOSE, Catalogue, OwnAsset
+from paddock.party.files import read_json, write_json
+from paddock.party.home import Home
+from paddock.party.hub import HubClient
+from paddock.party.peers import AddressBook, Peer
+from paddock.seal import DataKey, SealOptions, VolumeReader, write_volume
+from paddock.service.client import ServiceClient
+from paddock.store import Store, open_store
+from paddock.views import VolumeFiles, local_files
+
+DEPOSIT_PURPOSE = "deposit"
+HUB_AUDIENCE = "hub"
+
+
+@dataclass(frozen=True)
+class SealProgress:
+    """How far sealing is."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+class Party:
+    """A participant.
+
+    Args:
+        home: its opened home folder.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.peers = AddressBook(home.folder)
+        self.assets = Catalogue(home.folder)
+        self.hub = HubClient(home.hub)
+        self._keeper = ServiceClient(home.keeper, "your keeper")
+
+    # --- who is who ---
+
+    def keeper_keys(self) -> PublicKeys:
+        """The public keys of the keeper that acts for this party, from its own folder: never from the wire."""
+        from_file = read_json(self.home.keeper_folder / "public.json")
+        return PublicKeys.from_dict(from_file)
+
+    def record(self) -> PartyRecord:
+        """This party's public record."""
+        return PartyRecord(
+            version="paddock/party/v1",
+            name=self.home.name,
+            keys=Keys(**self.home.keys.public().to_dict()),
+            keeper=KeeperRecord(keys=Keys(**self.keeper_keys().to_dict()), url=self.home.keeper),
+            issued=write_moment(datetime.now(UTC)),
+        )
+
+    def publish(self) -> None:
+        """Post this party's record to the hub, so that others can fetch it and compare its fingerprint."""
+        self.hub.publish_party(self.record().sign(self.home.keys))
+
+    def add_peer(self, name: str, fingerprint: str) -> Peer:
+        """Accept another party by fingerprint.
+
+        Raises:
+            FingerprintMismatch, RecordRefused: see `AddressBook.accept`.
+            PartyUnknown: the hub has no record with that name and fingerprint.
+        """
+        records = self.hub.party_records(name)
+        failure: PaddockError = PartyUnknown(f"The hub has no record of '{name}'.")
+        for envelope in records:
+            try:
+                return self.peers.accept(name, fingerprint, envelope)
+            except PartyRefused as error:  # several may use one name: the one with the fingerprint counts
+                failure = error
+        raise failure
+
+    def directory(self) -> _Directory:
+        """Look-ups for drafts: own record, address book, assets signed by their owners."""
+        return _Directory(self)
+
+    # --- assets ---
+
+    def store(self) -> Store:
+        """The store behind the hub: ciphertext in, ciphertext out."""
+        return open_store(f"{self.home.hub}/v1/store", sign_request=self._store_request)
+
+    def seal(
+        self, path: Path, name: str, kind: AssetKind, *, progress: Callable[[SealProgress], None] | None = None
+    ) -> OwnAsset:
+        """Seal a file or folder, store it, deposit its data key with the own keeper, and publish its record.
+
+        The asset is noted in the catalogue before key or record leave: if keeper or hub cannot be reached, nothing is
+        lost, and `deposit` finishes the work later.
+
+        Raises:
+            Unavailable: hub, store or keeper cannot be reached.
+            Misconfigured: the path cannot be read.
+        """
+        source = local_files(path)
+        data_key = DataKey.generate()
+        total = source.total_bytes
+
+        def report(done: int) -> None:
+            if progress is not None:
+                progress(SealProgress(done, total))
+
+        volume = write_volume(source.files(), data_key, self.store(), options=SealOptions(), progress=report)
+        own = OwnAsset(
+            name=name,
+            asset=volume.asset,
+            kind=kind.value,
+            stored_bytes=volume.stored_bytes,
+            sealed=write_moment(datetime.now(UTC)),
+            wrapped=b64(data_key.wrap(self.home.keys.public().seal, volume.asset, OWN_PURPOSE)),
+        )
+        self.assets.add(own)
+        self.deposit(own)
+        return own
+
+    def deposit(self, own: OwnAsset) -> None:
+        """Deposit an asset's data key with the own keeper and publish its record. May be repeated."""
+        data_key = own.data_key(self.home.keys.seal)
+        keeper = self.keeper_keys()
+        wrapped = b64(data_key.wrap(keeper.seal, own.asset, DEPOSIT_PURPOSE))
+        self._ask_keeper("/v1/deposits", "deposit", {"asset": own.asset, "kind": own.kind, "wrapped": wrapped})
+        record = AssetRecord(
+            version="paddock/asset/v1",
+            owner=self.home.fingerprint,
+            name=own.name,
+            kind=AssetKind(own.kind),
+            asset=own.asset,
+            stored_bytes=own.stored_bytes,
+            sealed=own.sealed,
+        )
+        self.hub.publish_asset(record.sign(self.home.keys))
+
+    def open_asset(self, name: str) -> VolumeFiles:
+        """The files of an own asset."""
+        own = self.assets.find(name)
+        return VolumeFiles(VolumeReader.open(own.asset, self.store(), own.data_key(self.home.keys.seal)))
+
+    # --- contracts ---
+
+    def draft(self, text: str, *, measurement: str) -> Terms:
+        """The terms that a draft resolves to, checked down to every step's parameters.
+
+        Raises:
+            DraftRefused, JobRefused: what is wrong in it, by name.
+            PartyUnknown, AssetUnknown: a name that is not known.
+        """
+        now = datetime.now(UTC)
+        terms = resolve_draft(text, self.directory(), measurement=measurement, now=now, nonce=secrets.token_hex(16))
+        check_steps(terms)
+        return terms
+
+    def propose(self, terms: Terms) -> Proposal:
+        """Sign terms and post them for the others to sign."""
+        envelope = self._signed(propose(terms))
+        self._keep(envelope)
+        self.hub.propose(envelope)
+        return open_proposal(envelope)
+
+    def contract(self, reference: str) -> tuple[Proposal, dict[str, Any]]:
+        """A contract by id or unique beginning of its id: as it was signed, and what the hub says of its state.
+
+        Raises:
+            ContractUnknown: none or several begin so.
+            HubAnswerRefused: what the hub sent is another contract.
+        """
+        contract = self.contract_id(reference)
+        said = self.hub.contract(contract)
+        try:
+            proposal = open_proposal(Envelope.from_dict(said.get("envelope")))
+        except CryptoRefused as error:
+            raise HubAnswerRefused from error
+        if proposal.id != contract:
+            raise HubAnswerRefused("It sent another contract than was asked for.")
+        return proposal, said
+
+    def contract_id(self, reference: str) -> str:
+        """The full id that a reference means."""
+        if is_digest(reference):
+            return reference
+        plain = reference.removeprefix("sha256:")
+        ids = {str(row.get("contract")) for row in self.hub.contracts(self.home.fingerprint)}
+        found = sorted(row for row in ids if plain and row.removeprefix("sha256:").startswith(plain))
+        if len(found) != 1:
+            raise ContractUnknown(f"{len(found)} contracts of yours begin with '{reference}'.")
+        return found[0]
+
+    def sign(self, reference: str) -> Proposal:
+        """Sign a contract, after checking everything that a signer must.
+
+        Raises:
+            UnknownParty, KeeperMismatch, ContractSignatureRefused, TermsRefused, JobRefused: see `sign_contract`.
+        """
+        proposal, _ = self.contract(reference)
+        check_steps(proposal.terms)
+        self._check_own_inputs(proposal.terms)
+        envelope = self._signed(proposal.envelope)
+        self._keep(envelope)
+        said = self.hub.add_signature(proposal.id, envelope)
+        merged = open_proposal(Envelope.from_dict(said["envelope"])) if "envelope" in said else open_proposal(envelope)
+        return merged if merged.id == proposal.id else open_proposal(envelope)
+
+    def reject(self, reference: str, reason: str) -> None:
+        """Refuse to sign, with a reason that the others see."""
+        contract = self.contract_id(reference)
+        self.hub.act(contract, "reject", self._request("contract.reject", {"contract": contract, "reason": reason}))
+
+    def cancel(self, reference: str, reason: str) -> None:
+        """End a contract: tell the hub, and forbid the own keeper to release another key or lease for it."""
+        contract = self.contract_id(reference)
+        self.revoke(contract, reason or "The party cancelled the contract.")
+        self.hub.act(contract, "cancel", self._request("contract.cancel", {"contract": contract, "reason": reason}))
+
+    # --- keeper ---
+
+    def revoke(self, subject: str, reason: str) -> None:
+        """Forbid the own keeper any release and lease for a contract or an asset, from now on."""
+        self._ask_keeper("/v1/revocations", "revoke", {"subject": subject, "reason": reason})
+
+    def keeper_account(self) -> dict[str, Any]:
+        """What the own keeper released, keeps and refuses."""
+        return self._ask_keeper("/v1/account", "releases.list", {})
+
+    # --- runs ---
+
+    def request_run(self, reference: str) -> str:
+        """Ask for a run of a contract that everybody signed; its id.
+
+        Raises:
+            ContractSignatureRefused: a signature is missing.
+        """
+        proposal, _ = self.contract(reference)
+        verify_contract(proposal.envelope)
+        return self.hub.request_run(self._request("run.request", {"contract": proposal.id}))
+
+    def cancel_run(self, run: str) -> None:
+        """Cancel a run."""
+        self.hub.cancel_run(run, self._request("run.cancel", {"run": run}))
+
+    # --- inside ---
+
+    def signed_contract(self, contract: str) -> Envelope | None:
+        """The contract as this home signed it, or None if it never did."""
+        value = read_json(self.home.contract_file(contract))
+        return Envelope.from_dict(value) if value else None
+
+    def _signed(self, envelope: Envelope) -> Envelope:
+        accepted = {peer.fingerprint for peer in self.peers.all()}
+        return sign_contract(
+            envelope, self.home.keys, own_keeper=self.keeper_keys(), is_known=lambda known: known in accepted
+        )
+
+    def _keep(self, envelope: Envelope) -> None:
+        write_json(self.home.contract_file(contract_id(envelope.payload)), envelope.to_dict())
+
+    def _check_own_inputs(self, terms: Terms) -> None:
+        own = {asset.asset: asset for asset in self.assets.all()}
+        name = terms.party_named_by(self.home.fingerprint)
+        for input_name, item in terms.inputs_of(name or ""):
+            if item.asset not in own:
+                raise AssetUnknown(f"Input '{input_name}' is said to be yours, but was not sealed in this home.")
+            if own[item.asset].kind != item.kind:
+                raise TermsRefused(f"Input '{input_name}' is a {own[item.asset].kind}, not a {item.kind}.")
+
+    def _request(self, action: str, body: dict[str, Any], audience: str = HUB_AUDIENCE) -> Envelope:
+        return Request(
+            action=action,
+            body=body,
+            audience=audience,
+            by=self.home.fingerprint,
+            at=datetime.now(UTC),
+            nonce=secrets.token_hex(16),
+        ).sign(self.home.keys.sign)
+
+    def _ask_keeper(self, path: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = self._request(action, body, self.keeper_keys().fingerprint())
+        return self._keeper.post(path, {"request": request.to_dict()})
+
+    def _store_request(self, action: str, body: dict[str, Any]) -> str:
+        return b64(self._request(action, body).to_json())
+
+
+def check_steps(terms: Terms) -> None:
+    """Return if every step's kind, roles and parameters are such that a run can work, as far as can be told outside.
+
+    Raises:
+        JobRefused, LevelRefused: what is wrong, by step.
+    """
+    made: set[str] = set()
+    for step in terms.steps:
+        kind = job_kind(step.kind)
+        try:
+            kind.check_parameters(step.parameters)
+        except JobRefused as error:
+            raise type(error)(f"In step '{step.name}': {error.detail}") from error
+        unknown = set(step.inputs) - set(kind.roles)
+        missing = {role for role, fact in kind.roles.items() if fact.required} - set(step.inputs)
+        if unknown or missing:
+            said = ", ".join(sorted(unknown | missing))
+            raise TermsRefused(f"Step '{step.name}' of kind {step.kind}: these inputs are unknown or missing: {said}.")
+        made.update(f"{step.name}.{output}" for output in kind.outputs)
+    for name, output in terms.outputs.items():
+        if output.source not in made:
+            raise TermsRefused(f"Output '{name}' comes from '{output.source}', which no step makes: {sorted(made)}.")
+    for step in terms.steps:
+        for reference in (r for references in step.inputs.values() for r in references if "." in r):
+            if reference not in made:
+                raise TermsRefused(f"Step '{step.name}' uses '{reference}', which no step makes.")
+
+
+class _Directory:
+    """Names as this party knows them."""
+
+    def __init__(self, party: Party) -> None:
+        self._party = party
+
+    def party(self, name: str) -> PartyRecord:
+        """See `Directory.party`."""
+        if name == self._party.home.name:
+            return self._party.record()
+        peer = self._party.peers.find(name)
+        # The keeper may have moved or been renewed: the newest record counts if the accepted keys signed it.
+        newer = _records_by(peer.record, self._party.hub.party_records(peer.record.name))
+        return max([peer.record, *newer], key=lambda record: record.issued)
+
+    def asset(self, reference: str) -> tuple[str, AssetRecord]:
+        """See `Directory.asset`."""
+        owner, _, name = reference.rpartition("/")
+        if not owner:
+            raise AssetUnknown(f"Write '{reference}' as OWNER/NAME.")
+        keys = self.party(owner).keys.public()
+        records = self._party.hub.asset_records(keys.fingerprint(), name=name)
+        read = [read_asset(envelope, keys) for envelope in records]
+        matching = [record for record in read if record.name == name]
+        if not matching:
+            raise AssetUnknown(f"'{owner}' has published no asset named '{name}'.")
+        return owner, max(matching, key=lambda record: record.sealed)
+
+
+def _records_by(accepted: PartyRecord, envelopes: list[Envelope]) -> list[PartyRecord]:
+    found = []
+    for envelope in envelopes:
+        try:
+            record = read_party(envelope)
+        except RecordRefused:
+            continue  # anybody can post under any name; only those signed by the accepted keys count
+        if record.fingerprint() == accepted.fingerprint():
+            found.append(record)
+    return found
