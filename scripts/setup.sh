@@ -85,12 +85,12 @@ rm -f "$stamp"
 same_version || "$python" -m venv --clear "$venv"
 
 say "installing the pinned packages (about 400 MB to fetch the first time; it takes a minute or two)"
-"$venv/bin/python" -m pip install --disable-pip-version-check --quiet --progress-bar off \
+"$venv/bin/python" -m pip install --disable-pip-version-check -qq --progress-bar off \
   --require-hashes --only-binary :all: -r requirements.lock ||
   fail "pip could not install the pinned packages; its message is above. Is a package index reachable?"
 
 say "installing Paddock itself"
-"$venv/bin/python" -m pip install --disable-pip-version-check --quiet \
+"$venv/bin/python" -m pip install --disable-pip-version-check -qq \
   --no-deps --no-build-isolation --no-index -e .
 printf '%s\n' "$wanted" >"$stamp"
 say "done in $(($(date +%s) - started)) s"
