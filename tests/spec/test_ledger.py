@@ -13,8 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from paddock import ledger
 from paddock.crypto.signing import SigningKey
 from paddock.errors import CheckpointRefused, LedgerRangeRefused, ProofRefused
-from paddock.ledger import merkle
-from paddock.ledger.schema import leaves
+from paddock.ledger import log, merkle
+from paddock.ledger.schema import define_tables, leaves
 
 ORIGIN = "hub.example/ledger"
 
@@ -23,10 +23,10 @@ ORIGIN = "hub.example/ledger"
 def connection() -> Iterator[Connection]:
     engine = create_engine("sqlite://")
     metadata = MetaData()
-    ledger.define_tables(metadata)
+    define_tables(metadata)
     metadata.create_all(engine)
     with engine.connect() as opened:
-        ledger.start(opened)
+        log.start(opened)
         opened.commit()
         yield opened
     engine.dispose()
@@ -40,16 +40,16 @@ def key() -> SigningKey:
 def _fill(connection: Connection, count: int) -> list[bytes]:
     entries = [f"entry {number}".encode() for number in range(count)]
     for entry in entries:
-        ledger.append(connection, entry)
+        log.append(connection, entry)
     connection.commit()
     return entries
 
 
 def test_g1_a_node_cannot_be_passed_off_as_an_entry(connection: Connection, key: SigningKey) -> None:
     first, second, *_ = _fill(connection, 4)
-    seen = ledger.read_checkpoint(ledger.checkpoint(connection, key, ORIGIN), key.verify_key, origin=ORIGIN)
+    seen = ledger.read_checkpoint(log.checkpoint(connection, key, ORIGIN), key.verify_key, origin=ORIGIN)
     forged = merkle.leaf_hash(first) + merkle.leaf_hash(second)
-    path = ledger.inclusion(connection, 0, 4)[1:]
+    path = log.inclusion(connection, 0, 4)[1:]
     with pytest.raises(ProofRefused):
         ledger.verify_inclusion(ledger.leaf_hash(forged), 0, 2, path, seen.root)
     assert hashlib.sha256(b"\x01" + forged).digest() == merkle.node_hash(forged[:32], forged[32:])
@@ -57,9 +57,9 @@ def test_g1_a_node_cannot_be_passed_off_as_an_entry(connection: Connection, key:
 
 def test_g2_a_changed_proof_of_inclusion_is_refused(connection: Connection, key: SigningKey) -> None:
     entries = _fill(connection, 11)
-    root = ledger.read_checkpoint(ledger.checkpoint(connection, key, ORIGIN), key.verify_key, origin=ORIGIN).root
+    root = ledger.read_checkpoint(log.checkpoint(connection, key, ORIGIN), key.verify_key, origin=ORIGIN).root
     for index, entry in enumerate(entries):
-        path, leaf = ledger.inclusion(connection, index, 11), ledger.leaf_hash(entry)
+        path, leaf = log.inclusion(connection, index, 11), ledger.leaf_hash(entry)
         ledger.verify_inclusion(leaf, index, 11, path, root)
         bad: list[tuple[bytes, int, int, list[bytes]]] = [
             (leaf, index, 11, path[:-1]),
@@ -81,7 +81,7 @@ def test_g3_a_changed_proof_of_consistency_is_refused(connection: Connection) ->
     roots = [_naive_root(entries[:count]) for count in range(14)]
     for first in range(14):
         for second in range(first, 14):
-            path = ledger.consistency(connection, first, second)
+            path = log.consistency(connection, first, second)
             ledger.verify_consistency(first, second, roots[first], roots[second], path)
             with pytest.raises(ProofRefused):
                 ledger.verify_consistency(first, second, roots[first], roots[second], [*path, bytes(32)])
@@ -119,9 +119,11 @@ def test_g3_a_changed_proof_of_consistency_is_refused(connection: Connection) ->
         lambda note: "",
     ],
 )
-def test_g4_a_checkpoint_in_another_form_is_refused(connection: Connection, key: SigningKey, change: object) -> None:
+def test_g4_a_checkpoint_in_another_form_is_refused(
+    connection: Connection, key: SigningKey, change: object
+) -> None:
     _fill(connection, 3)
-    note = ledger.checkpoint(connection, key, ORIGIN)
+    note = log.checkpoint(connection, key, ORIGIN)
     assert callable(change)
     changed = change(note)
     assert changed != note
@@ -132,7 +134,7 @@ def test_g4_a_checkpoint_in_another_form_is_refused(connection: Connection, key:
 def test_g5_a_checkpoint_by_another_key_or_ledger_is_refused(connection: Connection, key: SigningKey) -> None:
     _fill(connection, 3)
     stranger = SigningKey.generate()
-    note = ledger.checkpoint(connection, key, ORIGIN)
+    note = log.checkpoint(connection, key, ORIGIN)
     with pytest.raises(CheckpointRefused):
         ledger.read_checkpoint(note, stranger.verify_key, origin=ORIGIN)
     with pytest.raises(CheckpointRefused):
@@ -141,7 +143,7 @@ def test_g5_a_checkpoint_by_another_key_or_ledger_is_refused(connection: Connect
         ledger.read_checkpoint(note.replace("\n3\n", "\n4\n"), key.verify_key, origin=ORIGIN)
     # Right key id, wrong signature.
     text, _, lines = note.partition("\n\n")
-    forged = ledger.checkpoint(connection, key, ORIGIN).replace("\n3\n", "\n2\n").partition("\n\n")[0]
+    forged = log.checkpoint(connection, key, ORIGIN).replace("\n3\n", "\n2\n").partition("\n\n")[0]
     with pytest.raises(CheckpointRefused):
         ledger.read_checkpoint(f"{forged}\n\n{lines}", key.verify_key, origin=ORIGIN)
     assert text != forged
@@ -159,12 +161,12 @@ def test_g5_a_checkpoint_by_another_key_or_ledger_is_refused(connection: Connect
 
 def test_g6_what_is_rolled_back_is_not_in_the_ledger(connection: Connection, key: SigningKey) -> None:
     _fill(connection, 5)
-    before = ledger.checkpoint(connection, key, ORIGIN)
+    before = log.checkpoint(connection, key, ORIGIN)
     for number in range(9):
-        ledger.append(connection, b"undone %d" % number)
+        log.append(connection, b"undone %d" % number)
     connection.rollback()
-    assert ledger.checkpoint(connection, key, ORIGIN) == before
-    assert ledger.append(connection, b"kept") == 5
+    assert log.checkpoint(connection, key, ORIGIN) == before
+    assert log.append(connection, b"kept") == 5
 
 
 def test_g7_an_entry_is_never_overwritten_and_unknown_sizes_are_refused(connection: Connection) -> None:
@@ -174,21 +176,21 @@ def test_g7_an_entry_is_never_overwritten_and_unknown_sizes_are_refused(connecti
     connection.rollback()
     for index, count in ((0, 6), (5, 5), (-1, 5), (0, 0)):
         with pytest.raises(LedgerRangeRefused):
-            ledger.inclusion(connection, index, count)
+            log.inclusion(connection, index, count)
     for first, second in ((0, 6), (4, 3), (-1, 3)):
         with pytest.raises(LedgerRangeRefused):
-            ledger.consistency(connection, first, second)
+            log.consistency(connection, first, second)
     with pytest.raises(LedgerRangeRefused):
-        ledger.leaf_at(connection, 5)
+        log.leaf_at(connection, 5)
 
 
 def test_g8_a_rolled_back_or_forked_ledger_is_refused(connection: Connection, key: SigningKey) -> None:
     entries = _fill(connection, 5)
     read = lambda note: ledger.read_checkpoint(note, key.verify_key, origin=ORIGIN)  # noqa: E731
-    seen = read(ledger.checkpoint(connection, key, ORIGIN))
-    ledger.append(connection, b"more")
-    newer = read(ledger.checkpoint(connection, key, ORIGIN))
-    ledger.accept_newer(seen, newer, ledger.consistency(connection, 5, 6))
+    seen = read(log.checkpoint(connection, key, ORIGIN))
+    log.append(connection, b"more")
+    newer = read(log.checkpoint(connection, key, ORIGIN))
+    ledger.accept_newer(seen, newer, log.consistency(connection, 5, 6))
     ledger.accept_newer(newer, newer, [])
     with pytest.raises(ProofRefused):
         ledger.accept_newer(newer, seen, [])
@@ -196,7 +198,7 @@ def test_g8_a_rolled_back_or_forked_ledger_is_refused(connection: Connection, ke
     with pytest.raises(ProofRefused):
         ledger.accept_newer(seen, fork, [])
     with pytest.raises(ProofRefused):
-        ledger.accept_newer(fork, newer, ledger.consistency(connection, 5, 6))
+        ledger.accept_newer(fork, newer, log.consistency(connection, 5, 6))
     with pytest.raises(CheckpointRefused):
         ledger.accept_newer(seen, ledger.Checkpoint("other.example", 6, newer.root), [])
 

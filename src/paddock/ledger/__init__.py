@@ -1,4 +1,8 @@
-"""Append-only transparency log: RFC 6962 hashes, proofs, checkpoints as C2SP signed notes, and its durable tables."""
+"""Append-only transparency log: RFC 6962 hashes and proofs, checkpoints as C2SP signed notes.
+
+What a reader needs is here; the durable log of a service is in `paddock.ledger.log` and `paddock.ledger.schema`, which
+need SQLAlchemy.
+"""
 
 from paddock.ledger.checkpoint import (
     Checkpoint,
@@ -8,29 +12,19 @@ from paddock.ledger.checkpoint import (
     read_checkpoint,
     sign_checkpoint,
 )
-from paddock.ledger.log import append, checkpoint, consistency, inclusion, leaf_at, size, start
 from paddock.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from paddock.ledger.notes import note_key, read_note_key
-from paddock.ledger.schema import define_tables
 
 __all__ = [
     "Checkpoint",
     "accept_newer",
-    "append",
-    "checkpoint",
-    "consistency",
     "cosign_checkpoint",
     "cosigned_at",
-    "define_tables",
-    "inclusion",
-    "leaf_at",
     "leaf_hash",
     "note_key",
     "read_checkpoint",
     "read_note_key",
     "sign_checkpoint",
-    "size",
-    "start",
     "verify_consistency",
     "verify_inclusion",
 ]

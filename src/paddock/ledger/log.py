@@ -40,7 +40,9 @@ def append(connection: Connection, leaf: bytes) -> int:
     # The head row is locked first: two writers cannot both take the same index (G-7).
     connection.execute(update(head).where(head.c.id == _HEAD).values(size=head.c.size + 1))
     index = size(connection) - 1
-    connection.execute(insert(leaves).values(number=index, leaf=leaf))  # G-7: a primary key, so never overwritten.
+    connection.execute(
+        insert(leaves).values(number=index, leaf=leaf)
+    )  # G-7: a primary key, so never overwritten.
     hashes = merkle.completed(index, merkle.leaf_hash(leaf), lambda level, n: _subtree(connection, level, n))
     rows = [{"level": level, "number": index >> level, "hash": each} for level, each in enumerate(hashes)]
     connection.execute(insert(subtrees), rows)
@@ -49,7 +51,8 @@ def append(connection: Connection, leaf: bytes) -> int:
 
 def size(connection: Connection) -> int:
     """How many entries the ledger has."""
-    return connection.execute(select(head.c.size).where(head.c.id == _HEAD)).scalar_one()
+    count: int = connection.execute(select(head.c.size).where(head.c.id == _HEAD)).scalar_one()
+    return count
 
 
 def leaf_at(connection: Connection, index: int) -> bytes:
@@ -59,7 +62,8 @@ def leaf_at(connection: Connection, index: int) -> bytes:
         LedgerRangeRefused: there is none.
     """
     _check(0 <= index < size(connection))
-    return connection.execute(select(leaves.c.leaf).where(leaves.c.number == index)).scalar_one()
+    leaf: bytes = connection.execute(select(leaves.c.leaf).where(leaves.c.number == index)).scalar_one()
+    return leaf
 
 
 def checkpoint(connection: Connection, signing_key: SigningKey, origin: str) -> str:
@@ -94,7 +98,8 @@ def _root(connection: Connection, count: int) -> bytes:
 
 def _subtree(connection: Connection, level: int, number: int) -> bytes:
     query = select(subtrees.c.hash).where(subtrees.c.level == level, subtrees.c.number == number)
-    return connection.execute(query).scalar_one()
+    found: bytes = connection.execute(query).scalar_one()
+    return found
 
 
 def _check(fits: bool) -> None:

@@ -130,8 +130,7 @@ def verify_consistency(
         raise ProofRefused("The ledger became smaller.")
     _check_lengths([first_root, second_root, *path])
     if first in (0, second):
-        if path or (first == second and first_root != second_root) or (first == 0 and first_root != EMPTY_ROOT):
-            raise ProofRefused("The ledger has two histories of the same size.")  # G-3
+        _verify_without_path(first, second, first_root, second_root, path)
         return
     hashes = [first_root, *path] if first & (first - 1) == 0 else list(path)
     if not hashes:
@@ -152,6 +151,14 @@ def verify_consistency(
         node, last = node >> 1, last >> 1
     if last != 0 or old != first_root or new != second_root:  # G-3
         raise ProofRefused("The proof of consistency does not lead to both roots.")
+
+
+def _verify_without_path(
+    first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]
+) -> None:
+    same = first != second or first_root == second_root
+    if path or not same or (first == 0 and first_root != EMPTY_ROOT):  # G-3
+        raise ProofRefused("The ledger has two histories of the same size.")
 
 
 def _split(size: int) -> int:
