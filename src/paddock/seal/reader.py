@@ -239,7 +239,7 @@ class VolumeReader:
                 if progress is not None:
                     progress(done)
 
-        self._index.verify(lambda length: None)
+        self._index.verify(None)
         self._payload.verify(count)
 
     def _entry(self, path: str) -> Entry:

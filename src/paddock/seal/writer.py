@@ -82,13 +82,16 @@ def write_volume(
 
     Source: docs/spec/sealed-volume.md §2.
     """
-    return seal_with_entropy(files, data_key, sink, options or SealOptions(), progress, os.urandom)
+    return seal_with_entropy(
+        files, data_key, sink, options=options or SealOptions(), progress=progress, entropy=os.urandom
+    )
 
 
 def seal_with_entropy(
     files: Files,
     data_key: DataKey,
     sink: BlobSink,
+    *,
     options: SealOptions,
     progress: Progress | None,
     entropy: Callable[[int], bytes],
@@ -96,14 +99,22 @@ def seal_with_entropy(
     """`write_volume` with a chosen source of random bytes: for test vectors alone. Never reuse key and entropy."""
     volume = entropy(16).hex()
     index = IndexBuilder()
-    payload_facts, payload_levels = _write_stream(
-        sink, payload_name(volume), data_key, stream_label(volume, "payload"), options, entropy,
-        _payload(files, index, options, progress),
-    )  # fmt: skip
-    index_facts, index_levels = _write_stream(
-        sink, index_name(volume), data_key, stream_label(volume, "index"), options, entropy,
-        index.finish(options.padding),
-    )  # fmt: skip
+
+    def write(stream: str, name: str, plain: Iterable[Buffer]) -> tuple[StreamFacts, list[bytes]]:
+        header = new_header(entropy)
+        # S-4
+        key = StreamKey(data_key.raw(), header, stream_label(volume, stream))
+        sealer = StreamSealer(key, header, options.segment_bytes, options.threads)
+        sink.put(name, sealer.run(plain))
+        if not sealer.finished:
+            raise SinkIncomplete(f"It stopped after {sealer.sealed_bytes} bytes of {name}.")
+        levels, root = build_levels(sealer.leaves)
+        return StreamFacts(sealer.layout(), header, root), levels
+
+    payload_facts, payload_levels = write(
+        "payload", payload_name(volume), _payload(files, index, options, progress)
+    )
+    index_facts, index_levels = write("index", index_name(volume), index.finish(options.padding))
     tree_bytes = _put(sink, tree_name(volume), [*payload_levels, *index_levels])
     manifest = Manifest(
         volume,
@@ -134,27 +145,6 @@ def _payload(
         index.add(raw, done - start)
     # S-23
     yield from zeros(padded_length(done, options.padding) - done)
-
-
-def _write_stream(
-    sink: BlobSink,
-    name: str,
-    data_key: DataKey,
-    label: bytes,
-    options: SealOptions,
-    entropy: Callable[[int], bytes],
-    plain: Iterable[Buffer],
-) -> tuple[StreamFacts, list[bytes]]:
-    header = new_header(entropy)
-    # S-4
-    sealer = StreamSealer(
-        StreamKey(data_key.raw(), header, label), header, options.segment_bytes, options.threads
-    )
-    sink.put(name, sealer.run(plain))
-    if not sealer.finished:
-        raise SinkIncomplete(f"It stopped after {sealer.sealed_bytes} bytes of {name}.")
-    levels, root = build_levels(sealer.leaves)
-    return StreamFacts(sealer.layout(), header, root), levels
 
 
 def _put(sink: BlobSink, name: str, chunks: list[bytes]) -> int:

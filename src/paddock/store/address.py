@@ -1,0 +1,30 @@
+"""From an address to a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paddock.errors import StoreUrlInvalid
+from paddock.store.api import Store
+from paddock.store.folder import FolderStore
+from paddock.store.http import HttpStore, SignRequest
+
+_FOLDER = "folder:"
+
+
+def open_store(url: str, *, sign_request: SignRequest | None = None, timeout_seconds: float = 30.0) -> Store:
+    """The store at an address.
+
+    Args:
+        url: `folder:/absolute/path`, or the `http(s)://` address of a hub's blob gateway.
+        sign_request: signs uploads to a gateway; None where nothing is uploaded.
+        timeout_seconds: how long one answer of a gateway may keep us waiting.
+
+    Raises:
+        StoreUrlInvalid: another form.
+    """
+    if url.startswith(_FOLDER):
+        return FolderStore(Path(url.removeprefix(_FOLDER)))
+    if url.startswith(("http://", "https://")):
+        return HttpStore(url, sign_request=sign_request, timeout_seconds=timeout_seconds)
+    raise StoreUrlInvalid

@@ -1,0 +1,217 @@
+"""A hub's blob gateway as a store: `GET`, `HEAD` and `PUT` of `/v1/store/{name}`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from paddock.errors import (
+    NoSuchObject,
+    ObjectExists,
+    PaddockError,
+    StoreDenied,
+    StoreMisbehaved,
+    StoreUnreachable,
+    StoreUrlInvalid,
+    from_dict,
+)
+from paddock.store.api import Buffer, check_name
+
+SignRequest = Callable[[str, dict[str, Any]], str]
+"""Makes the `Paddock-Request` header for an action and its body: base64 of a signed request."""
+
+_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.1
+_MAX_ERROR_BYTES = 64 << 10
+_TRY_AGAIN = {502, 503, 504}
+_DENIED = {401, 403, 405}
+_T = TypeVar("_T")
+
+
+class HttpStore:
+    """A store behind HTTP. What it answers is not trusted: lengths and ranges are checked, no more is read than asked.
+
+    Safe to use from several threads.
+
+    Args:
+        url: address of the gateway, e.g. `http://127.0.0.1:8470/v1/store`.
+        sign_request: signs uploads; None for a store that is only read.
+        timeout_seconds: how long one answer may keep us waiting.
+        transport: another way to the server than TCP, for tests.
+        pause: waits some seconds before a read is tried again.
+
+    Raises:
+        StoreUrlInvalid: not an http or https address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        sign_request: SignRequest | None = None,
+        timeout_seconds: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise StoreUrlInvalid
+        if parts.username is not None or parts.password is not None:
+            raise StoreUrlInvalid("An address holds no user name or password.")
+        self._url = url.rstrip("/")
+        self._sign_request = sign_request
+        self._pause = pause
+        # trust_env=False: a proxy or .netrc of the environment is nobody's decision here. No redirects either.
+        self._client = httpx.Client(
+            timeout=timeout_seconds,
+            transport=transport,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def put(self, name: str, chunks: Iterable[Buffer]) -> int:
+        """See `Store.put`. Not tried again by itself, since the pieces are gone.
+
+        An object that is there already and has the same length counts as kept: an upload whose answer was lost can be
+        repeated.
+        """
+        if self._sign_request is None:
+            raise StoreDenied("This connection only reads.")
+        headers = {
+            "Paddock-Request": self._sign_request("store.put", {"name": check_name(name)}),
+            "Content-Type": "application/octet-stream",
+        }
+        body = _Counted(chunks)
+        try:
+            with self._client.stream("PUT", self._address(name), content=body, headers=headers) as answer:
+                if answer.status_code in {200, 201, 204}:
+                    return body.count
+                error = _error(answer, name)
+        except httpx.HTTPError as failure:
+            raise StoreUnreachable(f"While {name} was written: {type(failure).__name__}.") from failure
+        if isinstance(error, ObjectExists) and self.size(name) == body.drain():
+            return body.count
+        raise error
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """See `Store.read`."""
+        if length <= 0:
+            return b""
+
+        def ask() -> bytes:
+            headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
+            with self._client.stream("GET", self._address(name), headers=headers) as answer:
+                if answer.status_code == 416:
+                    return b""
+                if answer.status_code != 206:
+                    # A whole object instead of a range could be endless, and is not what was asked.
+                    raise (
+                        StoreMisbehaved(f"{name}: it ignores ranges.")
+                        if answer.is_success
+                        else _error(answer, name)
+                    )
+                if not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+                    raise StoreMisbehaved(f"{name}: it gave another range.")
+                return _bounded(answer, length, name)
+
+        return self._with_retries(ask, name)
+
+    def size(self, name: str) -> int:
+        """See `Store.size`."""
+
+        def ask() -> int:
+            with self._client.stream("HEAD", self._address(name)) as answer:
+                if not answer.is_success:
+                    raise _error(answer, name)
+                text = answer.headers.get("Content-Length", "")
+                if not (text.isascii() and text.isdigit() and len(text) < 20):
+                    raise StoreMisbehaved(f"{name}: it does not tell the length.")
+                return int(text)
+
+        return self._with_retries(ask, name)
+
+    def delete(self, name: str) -> None:
+        """Not offered by a hub's gateway.
+
+        Raises:
+            StoreDenied: always.
+        """
+        raise StoreDenied(f"A hub does not delete {check_name(name)} on request.")
+
+    def _address(self, name: str) -> str:
+        return f"{self._url}/{check_name(name)}"
+
+    def _with_retries(self, ask: Callable[[], _T], name: str) -> _T:
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                self._pause(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+            try:
+                return ask()
+            except httpx.HTTPError as error:
+                last = StoreUnreachable(f"While {name} was read: {type(error).__name__}.")
+                last.__cause__ = error
+            except StoreUnreachable as error:
+                last = error
+        raise last
+
+
+class _Counted:
+    """The pieces of an upload as httpx takes them: bytes, counted."""
+
+    def __init__(self, chunks: Iterable[Buffer]) -> None:
+        self._chunks = iter(chunks)
+        self.count = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.count += len(chunk)
+            # A copy: the piece is reused by its maker, and httpx may hold on to it.
+            yield bytes(chunk)
+
+    def drain(self) -> int:
+        """Take what the server did not want; the length of everything."""
+        for chunk in self._chunks:
+            self.count += len(chunk)
+        return self.count
+
+
+def _bounded(answer: httpx.Response, length: int, name: str) -> bytes:
+    out = bytearray()
+    for piece in answer.iter_raw():
+        out += piece
+        if len(out) > length:
+            raise StoreMisbehaved(f"{name}: it gave more bytes than were asked.")
+    return bytes(out)
+
+
+def _error(answer: httpx.Response, name: str) -> PaddockError:
+    """The error that an answer stands for; the hub's own words where it gave them."""
+    status = answer.status_code
+    if status == 404:
+        return NoSuchObject(f"{name}.")
+    if status == 409:
+        return ObjectExists(f"{name}.")
+    if status in _TRY_AGAIN:
+        return _told(answer) or StoreUnreachable(f"It answered {status}.")
+    if status in _DENIED:
+        return _told(answer) or StoreDenied(f"It answered {status}.")
+    return _told(answer) or StoreMisbehaved(f"It answered {status}.")
+
+
+def _told(answer: httpx.Response) -> PaddockError | None:
+    try:
+        body = json.loads(_bounded(answer, _MAX_ERROR_BYTES, "an error"))
+    except (ValueError, RecursionError, StoreMisbehaved):
+        return None
+    if not isinstance(body, Mapping) or not isinstance(body.get("code"), str):
+        return None
+    return from_dict(dict(body), StoreMisbehaved)
