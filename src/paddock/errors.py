@@ -978,3 +978,17 @@ class HubAnswerRefused(PartyRefused):
 
     code = "E-PARTY-06"
     action = "Do not rely on this hub; compare its version (paddock doctor) and ask its operator."
+
+
+class DraftUnreadable(Misconfigured):
+    """The draft's file cannot be read."""
+
+    code = "E-PARTY-07"
+    action = "Give the path of a TOML file."
+
+
+class RunEnded(RunRefused):
+    """The run ended without results."""
+
+    code = "E-RUN-07"
+    action = "Look at paddock runs for the reason; it can be asked for again."

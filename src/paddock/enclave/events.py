@@ -25,9 +25,9 @@ class EventWriter:
         """A phase was reached. `public` holds names and numbers that the host may know."""
         self._write({"event": "phase", "phase": name, "at": write_moment(datetime.now(UTC)), "detail": public})
 
-    def progress(self, sealed: Sequence[tuple[str, bytes]]) -> None:
-        """Progress, sealed to each recipient's fingerprint."""
-        self._write({"event": "progress", "sealed": _rows(sealed)})
+    def progress(self, sequence: int, sealed: Sequence[tuple[str, bytes]]) -> None:
+        """Progress, sealed to each recipient's fingerprint; its place in the sequence is public."""
+        self._write({"event": "progress", "sequence": sequence, "sealed": _rows(sealed)})
 
     def receipt(self, envelope: Envelope) -> None:
         """The end of a run that succeeded."""

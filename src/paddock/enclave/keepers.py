@@ -54,7 +54,7 @@ class Keepers:
             if fingerprint not in urls:
                 raise Unavailable(f"No address is known for the keeper of '{name}'.")
             self._keepers[name] = contract.terms.parties[name].keeper.public()
-            self._clients[name] = ServiceClient(urls[fingerprint], f"keeper of {name}")
+            self._clients[name] = ServiceClient(f"keeper of {name}", urls[fingerprint])
 
     @property
     def names(self) -> list[str]:

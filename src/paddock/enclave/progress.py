@@ -60,7 +60,7 @@ class ProgressSealer:
                 continue  # too many values for one message: better none than another size
             info = progress_info(self._contract.id, self._run, self._sequence)
             padded = message.ljust(MESSAGE_BYTES)
-            self._events.progress([(to, key.seal(padded, info)) for to, key in recipients.items()])
+            self._events.progress(self._sequence, [(to, key.seal(padded, info)) for to, key in recipients.items()])
             self._sequence += 1
 
 

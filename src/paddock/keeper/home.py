@@ -10,6 +10,7 @@ from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.errors import CryptoRefused, KeeperHomeInvalid
 from paddock.evidence.trust import TrustPolicy, read_trust_policy
+from paddock.service.database import Database
 
 _KEYS, _PUBLIC, _PARTY = "keys.json", "public.json", "party.json"
 _TRUST, _DATABASE = "trust.toml", "keeper.db"
@@ -82,9 +83,10 @@ class KeeperHome:
         except OSError as error:
             raise KeeperHomeInvalid(f"{self.trust_file()}: {error.strerror}.") from error
 
-    def database_url(self) -> str:
-        """The embedded database's address."""
-        return f"sqlite:///{(self.folder / _DATABASE).resolve()}"
+    def database(self) -> Database:
+        """The embedded database, its schema up to date."""
+        path = (self.folder / _DATABASE).resolve()
+        return Database.open(f"sqlite:///{path}", Path(__file__).parent / "migrations")
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from paddock.contract.asset import AssetKind
 from paddock.contract.request import MAX_AGE, Request, claimed_sender, verify_request
@@ -29,6 +29,7 @@ from paddock.errors import (
     LeaseRefused,
     NotTheOwner,
     RequestRefused,
+    RequestReplayed,
     Revoked,
     UnwrapRefused,
 )
@@ -48,7 +49,7 @@ from paddock.release import (
     grant_info,
 )
 from paddock.seal import DataKey
-from paddock.service.database import transaction
+from paddock.service.database import Database
 
 CHALLENGE_LIFE = timedelta(seconds=180)
 MAX_OPEN_CHALLENGES = 10_000
@@ -70,13 +71,13 @@ class Keeper:
 
     Args:
         home: its folder.
-        engine: its database, migrated.
+        database: its database, migrated.
         clock: its own clock; contracts' expiry and challenges are judged by nothing else.
     """
 
-    def __init__(self, home: KeeperHome, engine: Engine, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, home: KeeperHome, database: Database, clock: Callable[[], datetime] | None = None) -> None:
         self._home = home
-        self._engine = engine
+        self._database = database
         self._clock = clock or (lambda: datetime.now(UTC))
         self._fingerprint = home.keys.public().fingerprint()
         self._party = home.party.fingerprint()
@@ -105,7 +106,7 @@ class Keeper:
             raise ChallengeRefused("The contract or run asked for is not well formed.")
         now = self._clock()
         nonce, expires = secrets.token_hex(32), write_moment(now + CHALLENGE_LIFE)
-        with transaction(self._engine) as connection:
+        with self._database.write() as connection:
             connection.execute(delete(tables.challenges).where(tables.challenges.c.expires < write_moment(now)))
             open_now = connection.execute(select(func.count()).select_from(tables.challenges)).scalar_one()
             if open_now >= MAX_OPEN_CHALLENGES:
@@ -126,7 +127,7 @@ class Keeper:
         now = self._clock()
         policy = self._home.policy()
         own_nonce = self._own_nonce(request.binding)
-        with transaction(self._engine) as connection:
+        with self._database.write() as connection:
             facts = self._facts(connection, request, own_nonce)
             grant = decide(request, facts, policy=policy, now=now)
             data_keys = self._unwrap(connection, grant.assets)
@@ -160,7 +161,7 @@ class Keeper:
         """
         now = self._clock()
         sender = claimed_sender(envelope)
-        with transaction(self._engine) as connection:
+        with self._database.write() as connection:
             contract, row = self._released_to(connection, sender)
             request = verify_request(
                 envelope,
@@ -206,7 +207,7 @@ class Keeper:
             raise RequestRefused("A deposit needs an asset id, its kind and a wrapped key.")
         raw = unb64(wrapped)
         DataKey.unwrap(raw, self._home.keys.seal, str(asset), DEPOSIT_PURPOSE)
-        with transaction(self._engine) as connection:
+        with self._database.write() as connection:
             self._remember(connection, request, now)
             connection.execute(delete(tables.deposits).where(tables.deposits.c.asset == asset))
             row = {"asset": asset, "kind": kind, "wrapped": raw, "deposited": write_moment(now)}
@@ -225,7 +226,7 @@ class Keeper:
         subject, reason = request.body.get("subject"), request.body.get("reason")
         if set(request.body) != {"subject", "reason"} or not is_digest(subject) or not isinstance(reason, str):
             raise RequestRefused("A revocation needs a contract's or asset's id and a reason.")
-        with transaction(self._engine) as connection:
+        with self._database.write() as connection:
             self._remember(connection, request, now)
             connection.execute(delete(tables.revocations).where(tables.revocations.c.subject == subject))
             row = {"subject": subject, "reason": reason[:500], "at": write_moment(now)}
@@ -241,7 +242,7 @@ class Keeper:
         """
         now = self._clock()
         request = self._from_party(envelope, "releases.list", now)
-        with transaction(self._engine) as connection:
+        with self._database.write() as connection:
             self._remember(connection, request, now)
             rows = connection.execute(select(tables.released.c.statement)).scalars().all()
             kept = connection.execute(
@@ -256,17 +257,17 @@ class Keeper:
 
     def checkpoint(self) -> str:
         """The ledger's newest signed checkpoint."""
-        with transaction(self._engine) as connection:
+        with self._database.read() as connection:
             return log.checkpoint(connection, self._home.keys.sign, self.origin())
 
     def inclusion(self, index: int, size: int) -> list[str]:
         """Proof that entry `index` is in the ledger of `size` entries, as hex digests."""
-        with transaction(self._engine) as connection:
+        with self._database.read() as connection:
             return [digest.hex() for digest in log.inclusion(connection, index, size)]
 
     def consistency(self, first: int, second: int) -> list[str]:
         """Proof that the ledger of `second` entries extends that of `first`, as hex digests."""
-        with transaction(self._engine) as connection:
+        with self._database.read() as connection:
             return [digest.hex() for digest in log.consistency(connection, first, second)]
 
     # --- inside one transaction ---
@@ -423,7 +424,7 @@ class Keeper:
             )
         ).first()
         if seen is not None:
-            raise RequestRefused("It was sent before.")
+            raise RequestReplayed
         row = {"by": request.by, "nonce": request.nonce, "at": write_moment(request.at)}
         connection.execute(insert(tables.requests).values(row))
 

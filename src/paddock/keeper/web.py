@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query
 
+from paddock import __version__
 from paddock.crypto.dsse import Envelope
 from paddock.errors import CryptoRefused, RequestRefused
 from paddock.keeper.keeper import Keeper, read_release_request
@@ -17,7 +18,7 @@ JsonBody = Annotated[dict[str, Any], Body()]
 
 def create_keeper_app(keeper: Keeper) -> FastAPI:
     """The app over one keeper."""
-    app = create_app("Paddock keeper", max_body_bytes=MAX_BODY_BYTES)
+    app = create_app("Paddock keeper", version=__version__, max_body_bytes=MAX_BODY_BYTES)
 
     @app.get("/v1/health")
     def health() -> dict[str, str]:

@@ -29,6 +29,7 @@ class Followed:
     state: str = "queued"
     error: PaddockError | None = None
     messages: list[ProgressMessage] = field(default_factory=list)
+    next_sequence: int = 0
 
     def verify_messages(self, run_key: VerifyKey) -> None:
         """Return if the attested run key signed every number that was shown.
@@ -95,9 +96,13 @@ def _item(party: Party, seen: Followed, event: dict[str, Any]) -> Phase | Progre
         if kind == "failed":
             seen.error = open_failure(sealed, key, contract=seen.contract, run=seen.run)
             return None
-        message = open_progress(sealed, key, contract=seen.contract, run=seen.run, sequence=len(seen.messages))
+        sequence = event.get("sequence")
+        if kind != "progress" or not isinstance(sequence, int) or sequence < seen.next_sequence:
+            return None  # never the same message twice, never an older one
+        message = open_progress(sealed, key, contract=seen.contract, run=seen.run, sequence=sequence)
     except ProgressRefused:
-        return None  # not from the run, or a gap in the sequence: nothing is shown rather than something invented
+        return None  # not sealed by a run of this contract: nothing is shown
+    seen.next_sequence = sequence + 1
     seen.messages.append(message)
     return message
 

@@ -14,7 +14,7 @@ class HubClient:
     """Typed calls to the hub's HTTP interface."""
 
     def __init__(self, url: str) -> None:
-        self._client = ServiceClient(url, "hub")
+        self._client = ServiceClient("hub", url)
         self.url = url
 
     def info(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class HubClient:
 
     def events(self, run: str, after: int, wait_seconds: int) -> dict[str, Any]:
         """Events of a run after a sequence number; waits for some up to `wait_seconds`."""
-        return self._client.get(f"/v1/runs/{run}/events", {"after": str(after), "wait": str(wait_seconds)})
+        return self._client.get(f"/v1/runs/{run}/events", {"after": after, "wait": wait_seconds}, wait_seconds=wait_seconds)
 
     def cancel_run(self, run: str, request: Envelope) -> dict[str, Any]:
         """Cancel a run."""

@@ -66,7 +66,7 @@ class Party:
         self.peers = AddressBook(home.folder)
         self.assets = Catalogue(home.folder)
         self.hub = HubClient(home.hub)
-        self._keeper = ServiceClient(home.keeper, "your keeper")
+        self._keeper = ServiceClient("own keeper", home.keeper)
 
     # --- who is who ---
 

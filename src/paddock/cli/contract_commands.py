@@ -1,0 +1,180 @@
+"""paddock contract …"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
+from paddock.cli.output import SIMULATED, say, say_json, short, table, working
+from paddock.contract.levels import LEVELS
+from paddock.contract.signing import Proposal, open_proposal
+from paddock.crypto.dsse import Envelope
+from paddock.errors import CryptoRefused, DraftUnreadable, HubAnswerRefused, Refused
+from paddock.evidence.measurement import measure_runtime
+from paddock.party.party import Party
+
+contract = typer.Typer(no_args_is_help=True, help="Propose, read, sign and end contracts.")
+ContractArgument = Annotated[str, typer.Argument(help="Id of the contract, or the beginning of it.")]
+
+
+@contract.command("propose")
+def contract_propose(
+    file: Annotated[Path, typer.Argument(help="The draft, TOML.")],
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Resolve a draft to terms, sign them, and post them for the others to sign.
+
+    Example: paddock contract propose contract.toml --home north
+    """
+    party = open_party(home)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DraftUnreadable(f"{file}: {getattr(error, 'strerror', None) or 'not text'}.") from error
+    measurement = ""
+    if "measurements" not in text or '"this"' in text:
+        with working("measuring the runtime", quiet=json_output):
+            measurement = measure_runtime().digest
+    proposal = party.propose(party.draft(text, measurement=measurement))
+    if json_output:
+        say_json({"contract": proposal.id, "missing": proposal.missing()})
+        return
+    say(f"Proposed and signed [bold]{proposal.terms.title}[/]: {proposal.id}")
+    say(f"Still to sign: {', '.join(proposal.missing()) or 'nobody'}.")
+    say(f"Each of them: paddock contract show {short(proposal.id)}; paddock contract sign {short(proposal.id)}")
+
+
+@contract.command("list")
+def contract_list(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+    """List the contracts that name you.
+
+    Example: paddock contract list --home north
+    """
+    party = open_party(home)
+    rows = [_row(said) for said in party.hub.contracts(party.home.fingerprint)]
+    if json_output:
+        say_json(rows)
+        return
+    table("", ["contract", "title", "level", "state", "still to sign"], [_cells(row) for row in rows])
+
+
+@contract.command("show")
+def contract_show(reference: ContractArgument, home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+    """Show what a contract says: what you would sign, in words.
+
+    Example: paddock contract show 1f2e3d --home north
+    """
+    party = open_party(home)
+    proposal, said = party.contract(reference)
+    if json_output:
+        terms = proposal.terms.model_dump(mode="json")
+        said_state = {"state": said.get("state"), "reason": said.get("reason")}
+        say_json({"contract": proposal.id, "missing": proposal.missing(), "terms": terms, **said_state})
+        return
+    describe(party, proposal, str(said.get("state")), str(said.get("reason") or ""))
+
+
+@contract.command("sign")
+def contract_sign(reference: ContractArgument, home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+    """Sign a contract: the same bytes that all others sign.
+
+    Example: paddock contract sign 1f2e3d --home north
+    """
+    proposal = open_party(home).sign(reference)
+    if json_output:
+        say_json({"contract": proposal.id, "missing": proposal.missing()})
+        return
+    missing = proposal.missing()
+    say(f"Signed [bold]{proposal.terms.title}[/]. " + (f"Still to sign: {', '.join(missing)}." if missing else "Active."))
+
+
+@contract.command("reject")
+def contract_reject(
+    reference: ContractArgument,
+    reason: Annotated[str, typer.Option(help="Why; the other parties read it.")],
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Refuse to sign; the contract ends.
+
+    Example: paddock contract reject 1f2e3d --reason "too many runs" --home north
+    """
+    open_party(home).reject(reference, reason)
+    say_json({"rejected": reference}) if json_output else say("Rejected; the others see your reason.")
+
+
+@contract.command("cancel")
+def contract_cancel(
+    reference: ContractArgument,
+    reason: Annotated[str, typer.Option(help="Why; the other parties read it.")] = "cancelled by a party",
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """End a contract: your keeper releases nothing more for it, and a run under way stops.
+
+    Example: paddock contract cancel 1f2e3d --reason "study ended" --home north
+    """
+    open_party(home).cancel(reference, reason)
+    say_json({"cancelled": reference}) if json_output else say("Cancelled; your keeper refuses it from now on.")
+
+
+def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
+    """Print a contract in words."""
+    terms = proposal.terms
+    policy = LEVELS[terms.level]
+    say(f"[bold]{terms.title}[/]\n{proposal.id}\nstate: {state}{f' ({reason})' if reason else ''}")
+    say(f"level: [bold]{terms.level} {policy.title}[/]: {policy.demands} {policy.allows}")
+    if terms.environment.simulated:
+        say(SIMULATED)
+    say(f"runs: {terms.runs}   until: {terms.expires}   missing signatures: {', '.join(proposal.missing()) or 'none'}")
+    own = party.home.fingerprint
+    rows = []
+    for name, fingerprint in sorted(terms.fingerprints().items()):
+        known = "you" if fingerprint == own else (party.peers.name_of(fingerprint) or "NOT IN YOUR ADDRESS BOOK")
+        rows.append((name, known, fingerprint, "yes" if name in proposal.signed else "no"))
+    table("Parties", ["in the contract", "in your address book", "fingerprint", "signed"], rows)
+    table(
+        "Inputs (nobody sees what they hold)",
+        ["input", "owner", "kind", "asset"],
+        [(name, item.owner, item.kind, item.asset) for name, item in sorted(terms.inputs.items())],
+    )
+    steps = []
+    for step in terms.steps:
+        used = "; ".join(f"{role}: {', '.join(refs)}" for role, refs in step.inputs.items())
+        steps.append((step.name, step.kind, used, _words(step.parameters)))
+    table("Steps", ["step", "kind", "works on", "parameters"], steps)
+    table(
+        "Outputs (sealed; only these can open them)",
+        ["output", "made by", "who receives it"],
+        [(name, output.source, ", ".join(output.to)) for name, output in sorted(terms.outputs.items())],
+    )
+    table("Accepted runtime measurements", ["measurement"], [(row,) for row in terms.environment.measurements])
+
+
+def _words(parameters: dict[str, Any]) -> str:
+    return "\n".join(f"{key} = {value}" for key, value in parameters.items())
+
+
+def _row(said: dict[str, Any]) -> dict[str, Any]:
+    """One contract of the hub's list: what its own signed bytes say, and the state that the hub gives it."""
+    try:
+        proposal = open_proposal(Envelope.from_dict(said.get("envelope")))
+    except CryptoRefused as error:
+        raise HubAnswerRefused from error
+    except Refused:
+        return {"contract": str(said.get("contract")), "title": "(not valid)", "level": "", "state": "", "missing": []}
+    return {
+        "contract": proposal.id,
+        "title": proposal.terms.title,
+        "level": proposal.terms.level.value,
+        "state": str(said.get("state")),
+        "missing": proposal.missing(),
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (short(row["contract"]), row["title"], row["level"], row["state"], ", ".join(row["missing"]))

@@ -1,0 +1,115 @@
+"""What this machine can do: devices, tools, limits; and what to install for more."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import resource
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+MINIMUM_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact about the machine. `ok` is None where missing it is no fault."""
+
+    area: str
+    name: str
+    ok: bool | None
+    found: str
+    advice: str
+
+
+_DEVICES = (
+    ("dev/sgx_enclave", "Intel SGX", "Level 5 through Gramine, Occlum or SCONE; needs an SGX machine and Linux 5.11."),
+    ("dev/attestation", "Gramine attestation", "Present inside a Gramine enclave only."),
+    ("sys/kernel/config/tsm/report", "configfs-tsm (TDX, SEV-SNP, CCA)", "Present inside a confidential VM only."),
+    ("dev/tdx_guest", "Intel TDX guest", "Present inside a TDX guest only."),
+    ("dev/sev-guest", "AMD SEV-SNP guest", "Present inside an SEV-SNP guest only."),
+    ("dev/nsm", "AWS Nitro enclave", "Present inside a Nitro enclave only."),
+    ("dev/tpmrm0", "TPM 2.0", "Level 3 needs a TPM 2.0 (or swtpm for tests)."),
+    ("dev/kvm", "KVM", "Launching confidential VMs needs KVM."),
+    ("dev/fuse", "FUSE", "Mounting sealed volumes needs FUSE."),
+)
+_TOOLS = (
+    ("gramine-sgx", "Gramine: see its project's installation page."),
+    ("occlum", "Occlum: see its project's installation page."),
+    ("scone", "SCONE: see its vendor's installation page."),
+    ("bwrap", "apt-get install bubblewrap"),
+    ("qemu-system-x86_64", "apt-get install qemu-system-x86"),
+    ("swtpm", "apt-get install swtpm"),
+    ("fusermount3", "apt-get install fuse3"),
+    ("nvidia-smi", "The GPU vendor's driver."),
+)
+_PACKAGES = (
+    ("cryptography", True, "pip install paddock"),
+    ("paddlepaddle", True, "pip install 'paddock[paddle]' to run enclaves or export programs on this machine."),
+    ("safetensors", True, "pip install 'paddock[paddle]'"),
+    ("scikit-learn", False, "pip install 'paddock[demo]' for the demo."),
+    ("matplotlib", False, "pip install 'paddock[demo]' for the demo."),
+)
+
+
+def examine(root: Path = Path("/")) -> list[Finding]:
+    """Look at the machine.
+
+    Args:
+        root: the file system's root; tests give a tree of their own.
+    """
+    return [*_python(), *_packages(), *_devices(root), *_tools(), *_limits(root)]
+
+
+def _python() -> list[Finding]:
+    version = platform.python_version()
+    ok = tuple(int(part) for part in version.split(".")[:2]) >= MINIMUM_PYTHON
+    return [Finding("python", "Python", ok, version, "" if ok else "Python 3.11 or newer is needed.")]
+
+
+def _packages() -> list[Finding]:
+    found = []
+    for name, needed, advice in _PACKAGES:
+        try:
+            found.append(Finding("packages", name, True, metadata.version(name), ""))
+        except metadata.PackageNotFoundError:
+            found.append(Finding("packages", name, False if needed else None, "missing", advice))
+    hpke = importlib.util.find_spec("cryptography.hazmat.primitives.hpke") is not None
+    advice = "" if hpke else "pip install -U cryptography"
+    return [*found, Finding("packages", "HPKE with X-Wing", hpke, "yes" if hpke else "missing", advice)]
+
+
+def _devices(root: Path) -> list[Finding]:
+    rows = []
+    for path, name, advice in _DEVICES:
+        there = (root / path).exists()
+        rows.append(Finding("devices", name, True if there else None, f"/{path}" if there else "no", "" if there else advice))
+    if not any(row.ok for row in rows[:6]):
+        advice = "Runs here can only be SIMULATED: no hardware protects them from the machine's operator."
+        rows.append(Finding("devices", "trusted execution environment", None, "none", advice))
+    return rows
+
+
+def _tools() -> list[Finding]:
+    rows = []
+    for name, advice in _TOOLS:
+        path = shutil.which(name)
+        rows.append(Finding("tools", name, True if path else None, path or "no", "" if path else advice))
+    return rows
+
+
+def _limits(root: Path) -> list[Finding]:
+    locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    unlimited = locked == resource.RLIM_INFINITY
+    advice = "" if unlimited else "Raise RLIMIT_MEMLOCK (systemd: LimitMEMLOCK=infinity) to keep enclaves out of swap."
+    shown = "unlimited" if unlimited else f"{locked >> 10} KiB"
+    rows = [Finding("limits", "lockable memory", True if unlimited else None, shown, advice)]
+    swaps = root / "proc/swaps"
+    lines = swaps.read_text(encoding="utf-8").splitlines()[1:] if swaps.is_file() else []
+    advice = "Turn swap off or encrypt it: memory of a run could reach the disk." if lines else ""
+    rows.append(Finding("limits", "swap", None if lines else True, "on" if lines else "off", advice))
+    free = shutil.disk_usage(root).free
+    rows.append(Finding("limits", "free disk", free > 1 << 30, f"{free >> 30} GiB", "" if free > 1 << 30 else "Free some disk."))
+    return rows

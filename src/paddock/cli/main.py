@@ -1,0 +1,67 @@
+"""The `paddock` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from paddock.cli.asset_commands import assets, seal
+from paddock.cli.contract_commands import contract
+from paddock.cli.demo_command import demo
+from paddock.cli.identity_commands import init, party
+from paddock.cli.machine_commands import doctor, job, level, measure
+from paddock.cli.output import say_error
+from paddock.cli.program_commands import program
+from paddock.cli.run_commands import receipt, results, run, runs
+from paddock.cli.service_commands import hub, keeper, serve, simulator
+from paddock.errors import PaddockError
+
+app = typer.Typer(
+    name="paddock",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Confidential deep learning: train and use models on data that nobody may see.",
+)
+_JOIN, _WORK, _PROVE, _SERVE, _LOOK = "Join", "Work together", "Prove", "Serve", "Look around"
+app.command(rich_help_panel=_JOIN)(init)
+app.add_typer(party, name="party", rich_help_panel=_JOIN)
+app.command(rich_help_panel=_WORK)(seal)
+app.command(rich_help_panel=_WORK)(assets)
+app.add_typer(program, name="program", rich_help_panel=_WORK)
+app.add_typer(contract, name="contract", rich_help_panel=_WORK)
+app.command(rich_help_panel=_WORK)(run)
+app.command(rich_help_panel=_WORK)(runs)
+app.command(rich_help_panel=_WORK)(results)
+app.add_typer(receipt, name="receipt", rich_help_panel=_PROVE)
+app.command(rich_help_panel=_PROVE)(measure)
+app.command(rich_help_panel=_SERVE)(serve)
+app.add_typer(hub, name="hub", rich_help_panel=_SERVE)
+app.add_typer(keeper, name="keeper", rich_help_panel=_SERVE)
+app.add_typer(simulator, name="simulator", rich_help_panel=_SERVE)
+app.command(rich_help_panel=_LOOK)(demo)
+app.command(rich_help_panel=_LOOK)(doctor)
+app.add_typer(level, name="level", rich_help_panel=_LOOK)
+app.add_typer(job, name="job", rich_help_panel=_LOOK)
+
+
+def main() -> None:
+    """Run the command and leave with an exit code: 0, 2 usage, 3 refused, 4 unavailable, 5 misconfigured."""
+    as_json = "--json" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except PaddockError as error:
+        say_error(error, as_json=as_json)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

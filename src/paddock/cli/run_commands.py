@@ -1,0 +1,185 @@
+"""paddock run, runs, results, receipt …"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
+from paddock.cli.output import SIMULATED, notice, notices, say, say_json, short, table
+from paddock.errors import RunEnded
+from paddock.party.follow import Followed, Phase, follow
+from paddock.party.party import Party
+from paddock.party.results import fetch_receipt, fetch_results, load_receipt, own_policy
+from paddock.receipt import VerifiedReceipt, verify_receipt
+from paddock.receipt.progress import ProgressMessage
+
+receipt = typer.Typer(no_args_is_help=True, help="Proof of what ran.")
+_PHASES = {
+    "booted": "the enclave booted",
+    "attested": "it proved what it is",
+    "released": "every keeper verified the proof and released its party's keys",
+    "opened": "inputs opened inside",
+    "sealing": "outputs are sealed",
+    "uploaded": "outputs stored; nobody can open them yet",
+}
+
+
+def run(
+    reference: Annotated[str, typer.Argument(metavar="CONTRACT", help="Id of the contract, or the beginning of it.")],
+    follow_it: Annotated[bool, typer.Option("--follow", help="Wait for the end and show progress.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Ask for a run of a contract that everybody signed.
+
+    Example: paddock run 1f2e3d --follow --home north
+    """
+    party = open_party(home)
+    number = party.request_run(reference)
+    if not follow_it:
+        say_json({"run": number}) if json_output else say(f"Run {number} is queued: paddock runs")
+        return
+    seen = follow_on_screen(party, number, quiet=json_output)
+    if seen.error is not None:
+        raise seen.error
+    if seen.state != "succeeded":
+        raise RunEnded(f"Run {number} is {seen.state}.")
+    _, verified = fetch_receipt(party, number)
+    seen.verify_messages(verified.binding.keys.sign)
+    if json_output:
+        say_json({"run": number, "state": seen.state, **_facts(verified)})
+        return
+    say(f"Run {number} succeeded; its receipt is verified. Fetch what is yours: paddock results {number} --output DIR")
+
+
+def runs(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+    """List the runs of your contracts.
+
+    Example: paddock runs --home north
+    """
+    party = open_party(home)
+    rows = party.hub.runs(party=party.home.fingerprint)
+    if json_output:
+        say_json(rows)
+        return
+    cells = []
+    for row in rows:
+        error: Any = row.get("error") or {}
+        state = str(row.get("state"))
+        reason = f"{error.get('code', '')} {error.get('message', '')}".strip() if isinstance(error, dict) else ""
+        cells.append((str(row.get("run")), short(str(row.get("contract"))), state, str(row.get("started_at") or ""), reason))
+    table("", ["run", "contract", "state", "started", "reason"], cells)
+
+
+def results(
+    number: Annotated[str, typer.Argument(metavar="RUN", help="Number of the run.")],
+    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Verify a run's receipt and open the outputs that the contract gives you.
+
+    Example: paddock results 0123abcd… --output results --home north
+    """
+    got = fetch_results(open_party(home), number, output)
+    if json_output:
+        folders = {name: str(path) for name, path in got.folders.items()}
+        say_json({"run": number, "outputs": folders, "others": got.others, "receipt": str(got.receipt_file)})
+        return
+    describe_receipt(got.verified)
+    table("Yours", ["output", "folder"], [(name, str(path)) for name, path in got.folders.items()])
+    if got.others:
+        say(f"Sealed to others: {', '.join(got.others)}.")
+    say(f"Receipt: {got.receipt_file}")
+
+
+@receipt.command("verify")
+def receipt_verify(
+    subject: Annotated[str, typer.Argument(metavar="RUN|FILE", help="Number of a run, or a receipt's file.")],
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Verify a receipt: signatures, evidence, inputs, outputs. A file is verified without any network.
+
+    Example: paddock receipt verify results/receipt.json --home north
+    """
+    party = open_party(home)
+    path = Path(subject)
+    if not path.is_file() and party.home.receipt_file(subject).is_file():
+        path = party.home.receipt_file(subject)
+    if path.is_file():
+        verified = verify_receipt(load_receipt(path), policy=own_policy(party), expected_contract=None)
+        own = party.signed_contract(verified.contract.id) is not None
+    else:
+        _, verified = fetch_receipt(party, subject)
+        own = True
+    if json_output:
+        say_json({"verified": True, "signed_here": own, **_facts(verified)})
+        return
+    describe_receipt(verified)
+    say("Verified: contract, evidence, keepers' statements, signature, inputs and outputs all hold.")
+    if not own:
+        notice("[yellow]This home never signed that contract: who its parties are is for you to judge.[/]")
+
+
+def follow_on_screen(party: Party, number: str, *, quiet: bool) -> Followed:
+    """Follow a run to its end, with a bar and the numbers that this party may see."""
+    seen: Followed | None = None
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), TimeElapsedColumn())
+    with Progress(*columns, console=notices, disable=quiet) as bars:
+        tasks: dict[str, Any] = {}
+        for followed, item in follow(party, number):
+            seen = followed
+            if isinstance(item, Phase) and not quiet:
+                _show_phase(item)
+            elif isinstance(item, ProgressMessage):
+                task = tasks.setdefault(item.step, bars.add_task(item.step, total=item.total, numbers=""))
+                numbers = "  ".join(f"{name} {value:.4g}" for name, value in sorted(item.values.items()))
+                bars.update(task, completed=item.done, total=item.total, numbers=numbers)
+    if seen is None:
+        raise RunEnded(f"Run {number} said nothing.")
+    return seen
+
+
+def describe_receipt(verified: VerifiedReceipt) -> None:
+    """Print what a verified receipt says."""
+    facts = verified.receipt
+    say(f"[bold]{verified.contract.terms.title}[/]  run {facts.run}  {facts.started} to {facts.ended}")
+    if facts.simulated:
+        say(SIMULATED)
+    claims = verified.claims
+    if claims is not None:
+        say(f"proved by: {claims.provider} ({claims.tee}), measurement {claims.measurement}")
+    rows = []
+    names = {fingerprint: name for name, fingerprint in verified.contract.terms.fingerprints().items()}
+    for name, output in sorted(facts.outputs.items()):
+        rows.append((name, output.asset, ", ".join(names[to] for to in output.to)))
+    table("Outputs", ["output", "asset", "who can open it"], rows)
+
+
+def _show_phase(phase: Phase) -> None:
+    if phase.name == "running":
+        notice(f"  [cyan]·[/] step {phase.detail.get('step')} ({phase.detail.get('kind')})")
+    else:
+        notice(f"  [cyan]·[/] {_PHASES.get(phase.name, phase.name)}")
+
+
+def _facts(verified: VerifiedReceipt) -> dict[str, Any]:
+    claims = verified.claims
+    return {
+        "contract": verified.contract.id,
+        "run": verified.receipt.run,
+        "simulated": verified.receipt.simulated,
+        "measurement": verified.receipt.measurement,
+        "provider": None if claims is None else claims.provider,
+        "inputs": verified.receipt.inputs,
+        "outputs": {name: output.asset for name, output in verified.receipt.outputs.items()},
+        "started": verified.receipt.started,
+        "ended": verified.receipt.ended,
+    }
+
+
