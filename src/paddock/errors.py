@@ -992,3 +992,10 @@ class RunEnded(RunRefused):
 
     code = "E-RUN-07"
     action = "Look at paddock runs for the reason; it can be asked for again."
+
+
+class SimulatorFailed(Misconfigured):
+    """The simulator did not start."""
+
+    code = "E-RUN-08"
+    action = "Look at paddock doctor; its key file must be readable by you alone and hold 64 hex digits."

@@ -78,6 +78,7 @@ def runs(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> No
 def results(
     number: Annotated[str, typer.Argument(metavar="RUN", help="Number of the run.")],
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     home: HomeOption = DEFAULT_HOME,
     json_output: JsonOption = False,
 ) -> None:
@@ -85,7 +86,7 @@ def results(
 
     Example: paddock results 0123abcd… --output results --home north
     """
-    got = fetch_results(open_party(home), number, output)
+    got = fetch_results(open_party(home), number, output, overwrite=overwrite)
     if json_output:
         folders = {name: str(path) for name, path in got.folders.items()}
         say_json({"run": number, "outputs": folders, "others": got.others, "receipt": str(got.receipt_file)})

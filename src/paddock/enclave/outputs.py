@@ -12,7 +12,7 @@ from paddock.contract.signing import SignedContract
 from paddock.crypto.digest import b64
 from paddock.errors import OutputMissing
 from paddock.receipt.statement import OutputReceipt, wrap_purpose
-from paddock.seal import BlobSink, DataKey, SealOptions, write_volume
+from paddock.seal import BlobSink, DataKey, SealOptions, in_order, write_volume
 
 
 def seal_outputs(
@@ -34,9 +34,8 @@ def seal_outputs(
         if output.source not in made:
             raise OutputMissing(f"'{output.source}' was not made.")
         data_key = DataKey.generate()
-        files = [(path, [content]) for path, content in sorted(made[output.source].items())]
         options = SealOptions(padding="padme" if LEVELS[contract.terms.level].pads_outputs else "none")
-        volume = write_volume(files, data_key, sink, options=options)
+        volume = write_volume(in_order(made[output.source]), data_key, sink, options=options)
         purpose = wrap_purpose(contract.id, run, name)
         wrapped = {}
         for to in output.to:

@@ -37,7 +37,7 @@ from paddock.party.files import read_json, write_json
 from paddock.party.home import Home
 from paddock.party.hub import HubClient
 from paddock.party.peers import AddressBook, Peer
-from paddock.seal import DataKey, SealOptions, VolumeReader, write_volume
+from paddock.seal import DataKey, VolumeReader, write_volume
 from paddock.service.client import ServiceClient
 from paddock.store import Store, open_store
 from paddock.views import VolumeFiles, local_files
@@ -135,7 +135,7 @@ class Party:
             if progress is not None:
                 progress(SealProgress(done, total))
 
-        volume = write_volume(source.files(), data_key, self.store(), options=SealOptions(), progress=report)
+        volume = write_volume(source, data_key, self.store(), progress=report)
         own = OwnAsset(
             name=name,
             asset=volume.asset,

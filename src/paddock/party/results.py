@@ -18,7 +18,7 @@ from paddock.party.files import write_bytes
 from paddock.party.party import Party
 from paddock.receipt import VerifiedReceipt, read_receipt, verify_receipt, wrap_purpose
 from paddock.seal import DataKey, VolumeReader
-from paddock.views import VolumeFiles, write_folder
+from paddock.views import write_folder
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def load_receipt(path: Path) -> Envelope:
         raise HomeInvalid(f"{path}: {error.strerror}.") from error
 
 
-def fetch_results(party: Party, run: str, folder: Path) -> Results:
+def fetch_results(party: Party, run: str, folder: Path, *, overwrite: bool) -> Results:
     """Verify a run's receipt, then open every output that this party receives into `folder`.
 
     Raises:
@@ -90,7 +90,7 @@ def fetch_results(party: Party, run: str, folder: Path) -> Results:
         Unavailable: hub or store cannot be reached.
     """
     envelope, verified = fetch_receipt(party, run)
-    own = party.home.fingerprint
+    own, store = party.home.fingerprint, party.store()
     folders: dict[str, Path] = {}
     others = []
     for name, output in sorted(verified.receipt.outputs.items()):
@@ -99,9 +99,8 @@ def fetch_results(party: Party, run: str, folder: Path) -> Results:
             continue
         purpose = wrap_purpose(verified.contract.id, run, name)
         data_key = DataKey.unwrap(unb64(output.to[own]), party.home.keys.seal, output.asset, purpose)
-        volume = VolumeFiles(VolumeReader.open(output.asset, party.store(), data_key))
         folders[name] = folder / name
-        write_folder(volume, folders[name])
+        write_folder(VolumeReader.open(output.asset, store, data_key), folders[name], overwrite=overwrite)
     receipt_file = folder / "receipt.json"
     write_bytes(receipt_file, canonical(envelope.to_dict()))
     return Results(verified, folders, others, receipt_file)
