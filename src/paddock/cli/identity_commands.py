@@ -55,6 +55,16 @@ def party_show(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False)
     table("", ["", ""], facts.items())
 
 
+@party.command("fingerprint")
+def party_fingerprint(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+    """Print your fingerprint alone.
+
+    Example: paddock party fingerprint --home north
+    """
+    fingerprint = Home.load(home.expanduser()).fingerprint
+    say_json({"fingerprint": fingerprint}) if json_output else say(fingerprint)
+
+
 @party.command("publish")
 def party_publish(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
     """Post your signed record to the hub, so that others can add you by fingerprint.

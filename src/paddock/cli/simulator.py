@@ -64,3 +64,19 @@ class SimulatorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def simulator_key_file(folder: Path) -> Path:
+    """Where the simulator of a hub's folder keeps its key."""
+    return folder / "simulator.key"
+
+
+def simulator_key(folder: Path) -> str:
+    """The public key of the simulator of a hub's folder; its key is made at first use.
+
+    Raises:
+        SimulatorFailed: it does not start.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with SimulatorProcess(simulator_key_file(folder)) as running:
+        return running.key

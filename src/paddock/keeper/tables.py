@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-from paddock.ledger import define_tables
+from paddock.ledger.schema import define_tables
 
 metadata = MetaData()
 

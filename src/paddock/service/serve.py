@@ -187,7 +187,8 @@ class _Group:
 
 def _listen(service: Served) -> socket.socket:
     family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's delay off only for sockets that name their protocol.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((service.host, service.port))

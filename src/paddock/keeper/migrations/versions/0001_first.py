@@ -6,7 +6,7 @@ Revision ID: 0001
 import sqlalchemy as sa
 from alembic import op
 
-from paddock.ledger import start
+from paddock.ledger.log import start
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,126 @@
+"""paddock serve, hub …, keeper serve, simulator …, wait."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from paddock.cli.keeper_commands import keeper, open_keeper
+from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from paddock.cli.output import SIMULATED, notice, say, say_json, working
+from paddock.cli.services import hub_service, keeper_service, local_engine
+from paddock.cli.simulator import SimulatorProcess, simulator_key
+from paddock.errors import ServiceUnreachable
+from paddock.party.home import Home
+from paddock.service.client import ServiceClient
+from paddock.service.serve import Served
+from paddock.service.serve import serve as serve_all
+
+hub = typer.Typer(no_args_is_help=True, help="The hub: contracts, runs, receipts, ciphertext; nothing readable.")
+simulator = typer.Typer(no_args_is_help=True, help="Stands in for attestation hardware (SIMULATED).")
+SimulateOption = Annotated[
+    bool, typer.Option("--simulate", help="Run a simulator where there is no trusted hardware. It protects nobody.")
+]
+HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+def serve(
+    home: HomeOption = DEFAULT_HOME,
+    simulate: SimulateOption = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+) -> None:
+    """Serve hub, your keeper and a local engine in one process, at the addresses of your home.
+
+    Example: paddock serve --home north --simulate
+    """
+    own = Home.load(home.expanduser())
+    with local_engine(own.folder / "hub", simulate=simulate, parallel=parallel) as engine:
+        hub_at, keeper_at = _address(own.hub), _address(own.keeper)
+        services = [
+            Served("hub", hub_service(own.folder / "hub", engine), *hub_at),
+            Served("keeper", keeper_service(open_keeper(own)), *keeper_at),
+        ]
+        serve_all(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
+
+
+@hub.command("serve")
+def hub_serve(
+    folder: Annotated[Path, typer.Option(help="Folder for the hub's database and ciphertext.")] = Path("hub"),
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 7300,
+    simulate: SimulateOption = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+) -> None:
+    """Serve a hub with a local engine; parties run their keepers elsewhere.
+
+    Example: paddock hub serve --folder hub --port 7300 --simulate
+    """
+    with local_engine(folder, simulate=simulate, parallel=parallel) as engine:
+        services = [Served("hub", hub_service(folder, engine), host, port)]
+        serve_all(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
+
+
+@keeper.command("serve")
+def keeper_serve(home: HomeOption = DEFAULT_HOME) -> None:
+    """Serve your keeper at the address of your home.
+
+    Example: paddock keeper serve --home north
+    """
+    own = Home.load(home.expanduser())
+    services = [Served("keeper", keeper_service(open_keeper(own)), *_address(own.keeper))]
+    serve_all(services, ready=lambda urls: _ready(urls, simulated=None))
+
+
+@simulator.command("key")
+def simulator_show(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+    """Show the public key of this home's simulator, for keepers that mean to accept it.
+
+    Example: paddock simulator key --home north
+    """
+    key = simulator_key(Home.load(home.expanduser()).folder / "hub")
+    say_json({"key": key, "simulated": True}) if json_output else say(key)
+
+
+def wait(
+    home: HomeOption = DEFAULT_HOME,
+    seconds: Annotated[int, typer.Option(min=1, help="How long at most.")] = 60,
+    json_output: JsonOption = False,
+) -> None:
+    """Wait until the hub and the keeper of your home answer.
+
+    Example: paddock wait --home north
+    """
+    own = Home.load(home.expanduser())
+    deadline = time.monotonic() + seconds
+    with working("waiting for hub and keeper", quiet=json_output):
+        for name, url in (("hub", own.hub), ("own keeper", own.keeper)):
+            _wait_for(name, url, deadline)
+    say_json({"hub": own.hub, "keeper": own.keeper}) if json_output else say("Hub and keeper answer.")
+
+
+def _wait_for(name: str, url: str, deadline: float) -> None:
+    while True:
+        try:
+            ServiceClient(name, url, timeout_seconds=2).get("/v1/health")
+            return
+        except ServiceUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
+
+
+def _ready(urls: dict[str, str], simulated: SimulatorProcess | None) -> None:
+    for name, url in urls.items():
+        notice(f"[bold]{name}[/] answers at {url}")
+    if simulated is not None:
+        notice(f"{SIMULATED}\nthe simulator's key: {simulated.key}")
+    notice("Stop with Ctrl-C.")
