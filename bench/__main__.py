@@ -53,9 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def areas() -> list[str]:
     """The names of all areas."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(bench.__path__) if module.name not in _NOT_AREAS
-    )
+    return sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if module.name not in _NOT_AREAS)
 
 
 def table(rows: list[Row]) -> Table:

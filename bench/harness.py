@@ -107,9 +107,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def interleaved(
-    work: Mapping[str, Callable[[], object]], *, repeat: int, warmup: int = 1
-) -> dict[str, Timings]:
+def interleaved(work: Mapping[str, Callable[[], object]], *, repeat: int, warmup: int = 1) -> dict[str, Timings]:
     """Time several pieces of work in turns, so that whatever else the machine does falls on all of them alike.
 
     Args:

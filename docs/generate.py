@@ -86,6 +86,7 @@ def levels() -> str:
 def cli() -> str:
     """docs/reference/cli.md: every command with its arguments and options."""
     import typer
+
     from paddock.cli.main import app
 
     lines = [
@@ -98,9 +99,7 @@ def cli() -> str:
     ]
     for path, command in commands(typer.main.get_command(app), "paddock"):
         lines += ["", f"## `{path}`", "", _paragraph(command.help)]
-        rows = [
-            _parameter(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)
-        ]
+        rows = [_parameter(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
         if rows:
             lines += ["", "| argument or option | what it is | default |", "| --- | --- | --- |", *rows]
     return _joined(lines)
@@ -126,9 +125,7 @@ DOCUMENTS: dict[str, tuple[str, _Generator]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Write, or with `--check` compare, every document."""
     parser = argparse.ArgumentParser(prog="docs.generate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; end with 1 if a document is stale"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if a document is stale")
     check = parser.parse_args(arguments).check
     stale = [name for name, text in texts() if _differs(_DOCS / name, text)]
     for name, text in texts():
@@ -164,21 +161,30 @@ def _differs(path: Path, text: str) -> bool:
     return not path.is_file() or path.read_text(encoding="utf-8") != text
 
 
-def _parameter(parameter: object) -> str:
-    names = [*getattr(parameter, "opts", []), *getattr(parameter, "secondary_opts", [])]
-    is_argument = getattr(parameter, "param_type_name", "") == "argument"
-    kind = getattr(parameter, "metavar", None) or getattr(getattr(parameter, "type", None), "name", "")
-    shown = f"`{str(names[0]).upper()}`" if is_argument else ", ".join(f"`{name}`" for name in names)
-    if not is_argument and not getattr(parameter, "is_flag", False):
-        shown += f" {kind}"
-    default = getattr(parameter, "default", None)
-    if getattr(parameter, "required", False):
-        default_text = "required"
-    elif default is None or callable(default) or isinstance(default, bool) or not str(default):
-        default_text = ""
+def _parameter(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        shown = f"`{str(parameter.opts[0]).upper()}`"
     else:
-        default_text = f"`{default}`"
-    return f"| {shown} | {_cell(getattr(parameter, 'help', '') or '')} | {default_text} |"
+        shown = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+        if not parameter.is_flag:
+            shown += f" {_kind(parameter)}"
+    default = "required" if parameter.required else _default(parameter.default)
+    return f"| {_cell(shown)} | {_cell(getattr(parameter, 'help', '') or '')} | {_cell(default)} |"
+
+
+def _kind(parameter: Any) -> str:
+    choices = getattr(parameter.type, "choices", ())
+    if choices:
+        return "one of " + ", ".join(f"`{getattr(choice, 'value', choice)}`" for choice in choices)
+    return str(parameter.metavar or getattr(parameter.type, "name", "")).upper()
+
+
+def _default(default: object) -> str:
+    if default is None or callable(default) or isinstance(default, bool) or default in ("", (), []):
+        return ""
+    value = getattr(default, "value", default)
+    # A home folder belongs to whoever runs the generator.
+    return f"`{str(value).replace(str(Path.home()), '~')}`"
 
 
 def _paragraph(text: object) -> str:

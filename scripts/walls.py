@@ -102,10 +102,7 @@ class _Walls:
 
     def outside(self, outside: _Table) -> Iterator[str]:
         for importer, imported in self._imports():
-            if (
-                imported in (names := outside.get(self._room(importer), frozenset()))
-                or _top(imported) in names
-            ):
+            if imported in (names := outside.get(self._room(importer), frozenset())) or _top(imported) in names:
                 yield self._told(importer, imported, f"{self._room(importer)} is pure")
 
     def _imports(self) -> Iterator[tuple[str, str]]:

@@ -26,9 +26,7 @@ def _stories() -> dict[str, list[Block]]:
 
 def _environment(home: Path) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    kept = {
-        name: value for name, value in os.environ.items() if name in {"LANG", "LC_ALL", "LD_LIBRARY_PATH"}
-    }
+    kept = {name: value for name, value in os.environ.items() if name in {"LANG", "LC_ALL", "LD_LIBRARY_PATH"}}
     return kept | {"PATH": path, "HOME": str(home), "COLUMNS": "120"}
 
 
@@ -99,9 +97,7 @@ def test_a_mark_without_a_block_of_commands_is_a_fault(text: str) -> None:
 def _alive(pid: str) -> bool:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        state = subprocess.run(
-            ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False
-        ).stdout
+        state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False).stdout
         if not state.strip() or state.startswith("Z"):
             return False
         time.sleep(0.05)

@@ -29,9 +29,7 @@ def test_every_command_and_option_is_documented_and_explained() -> None:
         for parameter in command.params:
             if getattr(parameter, "hidden", False):
                 continue
-            names = [name for name in parameter.opts if name.startswith("-")] or [
-                str(parameter.opts[0]).upper()
-            ]
+            names = [name for name in parameter.opts if name.startswith("-")] or [str(parameter.opts[0]).upper()]
             if any(f"`{name}`" not in section for name in names) or not getattr(parameter, "help", None):
                 missing.append(f"{path} {names[0]}")
     assert missing == []

@@ -82,6 +82,4 @@ def test_the_lock_holds_every_declared_package_at_a_version_that_is_allowed() ->
     for requirement in map(Requirement, declared):
         versions = pinned.get(canonicalize_name(requirement.name), [])
         assert versions, f"{requirement.name} is not locked; run `make lock`"
-        assert all(requirement.specifier.contains(version) for version in versions), (
-            f"{requirement}; run `make lock`"
-        )
+        assert all(requirement.specifier.contains(version) for version in versions), f"{requirement}; run `make lock`"

@@ -93,9 +93,7 @@ def test_what_a_room_may_never_reach_is_found_on_a_way_round() -> None:
     assert broken == ["hub reaches keeper: paddock.hub.app -> paddock.ledger.log -> paddock.keeper.app"]
 
 
-@pytest.mark.parametrize(
-    "rooms", [["seal: crypto"], ["seal: crypto", "crypto: seal"], ["seal"], ["seal:", "seal:"]]
-)
+@pytest.mark.parametrize("rooms", [["seal: crypto"], ["seal: crypto", "crypto: seal"], ["seal"], ["seal:", "seal:"]])
 def test_a_table_that_does_not_add_up_is_an_error(rooms: list[str]) -> None:
     with pytest.raises(ValueError, match=r"no row|circle|twice"):
         _broken(rooms=rooms)

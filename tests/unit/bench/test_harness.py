@@ -27,9 +27,7 @@ def test_a_target_in_another_form_is_a_fault() -> None:
 
 def test_interleaved_work_takes_turns_and_throws_the_warm_up_away() -> None:
     order: list[str] = []
-    timings = interleaved(
-        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeat=2, warmup=1
-    )
+    timings = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeat=2, warmup=1)
     assert "".join(order) == "ababba"
     assert {name: len(each.seconds) for name, each in timings.items()} == {"a": 2, "b": 2}
 
@@ -60,9 +58,7 @@ def test_the_program_fails_on_a_target_that_does_not_hold(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(program, "areas", lambda: ["one"])
-    monkeypatch.setattr(
-        program, "_rows", lambda area, *, quick: [row("r", area, value, "s", target="value <= 2")]
-    )
+    monkeypatch.setattr(program, "_rows", lambda area, *, quick: [row("r", area, value, "s", target="value <= 2")])
     assert program.main(["--output", str(tmp_path / "b.json")]) == code
     assert ("does not hold" in capsys.readouterr().out) == bool(code)
 
@@ -79,6 +75,4 @@ def test_an_area_that_crashes_fails_the_program_and_leaves_the_others(
     monkeypatch.setattr(program, "_rows", rows)
     assert program.main(["--output", str(tmp_path / "b.json")]) == 1
     assert "could not be measured: bad" in capsys.readouterr().out
-    assert [each["area"] for each in json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))] == [
-        "good"
-    ]
+    assert [each["area"] for each in json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))] == ["good"]
