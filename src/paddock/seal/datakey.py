@@ -33,6 +33,7 @@ class DataKey:
     @classmethod
     def generate(cls) -> DataKey:
         """A fresh key from the operating system's random source."""
+        # S-2
         return cls(os.urandom(DATA_KEY_BYTES))
 
     def raw(self) -> bytes:

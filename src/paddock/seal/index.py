@@ -102,9 +102,7 @@ class IndexBuilder:
         if not self._block:
             self._fence = Fence(self._position, 0, self.content_bytes, path)
         self._block += entry
-        self._fence = Fence(
-            self._fence.position, self._fence.entries + 1, self._fence.offset, self._fence.path
-        )
+        self._fence = Fence(self._fence.position, self._fence.entries + 1, self._fence.offset, self._fence.path)
         self.files += 1
         self.content_bytes += length
 
@@ -126,9 +124,7 @@ class IndexBuilder:
         yield bytes(self._fences)
         content = self._position + len(self._fences)
         yield from zeros(padded_length(content + FOOTER_BYTES, padding) - content - FOOTER_BYTES)
-        yield _FOOTER.pack(
-            MAGIC, self.files, self.content_bytes, self._position, len(self._fences), len(self._blocks)
-        )
+        yield _FOOTER.pack(MAGIC, self.files, self.content_bytes, self._position, len(self._fences), len(self._blocks))
 
 
 def parse_footer(data: bytes, index_bytes: int, padding: Padding) -> Footer:
@@ -155,6 +151,7 @@ def parse_footer(data: bytes, index_bytes: int, padding: Padding) -> Footer:
         raise IndexRefused("Its fence table is too large.")
     if not footer.blocks <= footer.files or (footer.files == 0) != (footer.blocks == 0):
         raise IndexRefused("Its numbers of files and blocks do not fit.")
+    # S-16
     if footer.files == 0 and (content or footer.content_bytes):
         raise IndexRefused("It lists no file but has content.")
     return footer
@@ -234,10 +231,7 @@ def parse_block(data: bytes, fence: Fence, after: Fence | None, footer: Footer) 
         raise IndexRefused("A block does not fit its fence.")
     if expected != (footer.content_bytes if after is None else after.offset):
         raise IndexRefused("Its files do not fill the payload.")
-    if (
-        after is not None
-        and len(data) + _PATH_LENGTH.size + len(after.path) + _EXTENT.size <= MAX_BLOCK_BYTES
-    ):
+    if after is not None and len(data) + _PATH_LENGTH.size + len(after.path) + _EXTENT.size <= MAX_BLOCK_BYTES:
         raise IndexRefused("A block ends before it is full.")
     return entries
 

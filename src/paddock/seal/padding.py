@@ -40,6 +40,4 @@ def zeros(count: int) -> Iterator[bytes]:
 def all_zero(data: Buffer) -> bool:
     """Whether every byte of `data` is zero."""
     view = memoryview(data)
-    return all(
-        view[at : at + len(_ZEROS)] == _ZEROS[: len(view) - at] for at in range(0, len(view), len(_ZEROS))
-    )
+    return all(view[at : at + len(_ZEROS)] == _ZEROS[: len(view) - at] for at in range(0, len(view), len(_ZEROS)))

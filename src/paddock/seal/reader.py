@@ -81,9 +81,7 @@ class VolumeReader:
     Every byte that it returns has been compared with the asset's id (hash tree) and opened (AEAD).
     """
 
-    def __init__(
-        self, manifest: Manifest, payload: SealedStream, index: SealedStream, options: OpenOptions
-    ) -> None:
+    def __init__(self, manifest: Manifest, payload: SealedStream, index: SealedStream, options: OpenOptions) -> None:
         self.manifest = manifest
         self._payload = payload
         self._index = index
@@ -91,9 +89,7 @@ class VolumeReader:
         size = manifest.index.layout.plain_bytes
         if size < FOOTER_BYTES:
             raise IndexRefused("It does not end with a footer.")
-        self._footer = parse_footer(
-            self._read_index(size - FOOTER_BYTES, FOOTER_BYTES), size, manifest.padding
-        )
+        self._footer = parse_footer(self._read_index(size - FOOTER_BYTES, FOOTER_BYTES), size, manifest.padding)
         # S-22
         if padded_length(self._footer.content_bytes, manifest.padding) != manifest.payload.layout.plain_bytes:
             raise IndexRefused("The payload's length does not fit it.")

@@ -52,6 +52,7 @@ class Cache(Generic[Key, Value]):
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
+            # S-25
             if len(self._values) > self._capacity:
                 self._values.popitem(last=False)
 
@@ -91,9 +92,7 @@ def check_length(name: str, actual: int, expected: int) -> None:
 class HashTree:
     """The verified hashes of one stream, one tile of each level at a time."""
 
-    def __init__(
-        self, source: BlobSource, name: str, layout: TreeLayout, root: bytes, cached_tiles: int
-    ) -> None:
+    def __init__(self, source: BlobSource, name: str, layout: TreeLayout, root: bytes, cached_tiles: int) -> None:
         self._source = source
         self._name = name
         self._layout = layout
@@ -220,6 +219,7 @@ class SealedStream:
         return plain.toreadonly()
 
     def _open(self, number: int, out: memoryview) -> None:
+        # S-8: `out` belongs to this call until everything below has passed; whoever refuses leaves it zeroed or unread.
         offset, length = self._layout.sealed_range(number)
         stored = memoryview(fetch(self._source, self._name, offset, length))
         # S-9

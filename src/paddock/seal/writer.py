@@ -97,6 +97,7 @@ def seal_with_entropy(
     entropy: Callable[[int], bytes],
 ) -> Sealed:
     """`write_volume` with a chosen source of random bytes: for test vectors alone. Never reuse key and entropy."""
+    # S-2
     volume = entropy(16).hex()
     index = IndexBuilder()
 
@@ -111,10 +112,9 @@ def seal_with_entropy(
         levels, root = build_levels(sealer.leaves)
         return StreamFacts(sealer.layout(), header, root), levels
 
-    payload_facts, payload_levels = write(
-        "payload", payload_name(volume), _payload(files, index, options, progress)
-    )
+    payload_facts, payload_levels = write("payload", payload_name(volume), _payload(files, index, options, progress))
     index_facts, index_levels = write("index", index_name(volume), index.finish(options.padding))
+    # S-11
     tree_bytes = _put(sink, tree_name(volume), [*payload_levels, *index_levels])
     manifest = Manifest(
         volume,
@@ -130,9 +130,7 @@ def seal_with_entropy(
     return Sealed(manifest.asset(), data, volume, stored)
 
 
-def _payload(
-    files: Files, index: IndexBuilder, options: SealOptions, progress: Progress | None
-) -> Iterator[Buffer]:
+def _payload(files: Files, index: IndexBuilder, options: SealOptions, progress: Progress | None) -> Iterator[Buffer]:
     done = 0
     for path, chunks in files:
         raw = index.check(path)

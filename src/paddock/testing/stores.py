@@ -58,9 +58,7 @@ class LyingStore:
         after: honest answers before the lie, for `torn`.
     """
 
-    def __init__(
-        self, behind: MemoryStore, about: str, lie: str, *, instead: str = "", after: int = 0
-    ) -> None:
+    def __init__(self, behind: MemoryStore, about: str, lie: str, *, instead: str = "", after: int = 0) -> None:
         self._behind = behind
         self._about = about
         self._lie = lie
