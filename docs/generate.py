@@ -6,8 +6,10 @@ With `--check` nothing is written: a document that is not what the code says end
 from __future__ import annotations
 
 import argparse
+import enum
 import importlib.util
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -173,10 +175,11 @@ def _parameter(parameter: Any) -> str:
 
 
 def _kind(parameter: Any) -> str:
-    choices = getattr(parameter.type, "choices", ())
-    if choices:
-        return "one of " + ", ".join(f"`{getattr(choice, 'value', choice)}`" for choice in choices)
-    return str(parameter.metavar or getattr(parameter.type, "name", "")).upper()
+    annotation = parameter.type_descriptor.annotation
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return "one of " + ", ".join(f"`{member.value}`" for member in annotation)
+    names = [getattr(each, "__name__", "") for each in (typing.get_args(annotation) or (annotation,))]
+    return str(parameter.metavar or " or ".join(name for name in names if name != "NoneType")).upper()
 
 
 def _default(default: object) -> str:

@@ -1,6 +1,6 @@
 """Runs the marked command blocks of a document, each terminal a shell that lives on.
 
-A block is marked by the comment before it, `<!-- test: NAME -->` or `<!-- test: NAME terminal=2 -->`. All blocks of a
+A block is marked by the comment before it, `<!-- test: NAME -->` or `<!-- test: NAME terminal=north -->`. All blocks of a
 NAME are run in their order, in one folder. In a `console` block the lines after `$ ` (and `> `) are run; an `sh` block
 is run whole. A command that fails, or a block that does not end, fails the test.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(
-    r"^<!-- test: (?P<name>[\w-]+)(?: terminal=(?P<terminal>\d+))? -->\n+```(?P<kind>\w+)\n(?P<text>.*?)^```$",
+    r"^<!-- test: (?P<name>[\w-]+)(?: terminal=(?P<terminal>[\w-]+))? -->\n+```(?P<kind>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _MARK = re.compile(r"^<!-- test:.*$", re.MULTILINE)
@@ -35,14 +35,14 @@ class Block:
     """One marked block: which story it belongs to, which terminal it is typed into, and what is typed."""
 
     name: str
-    terminal: int
+    terminal: str
     script: str
 
 
 def blocks(document: str) -> list[Block]:
     """The marked blocks in order; a mark that no block follows is a fault of the document."""
     found = [
-        Block(match["name"], int(match["terminal"] or 1), _script(match["kind"], match["text"]))
+        Block(match["name"], match["terminal"] or "1", _script(match["kind"], match["text"]))
         for match in _BLOCK.finditer(document)
     ]
     marks = _MARK.findall(document)
@@ -53,7 +53,7 @@ def blocks(document: str) -> list[Block]:
 
 def play(story: list[Block], folder: Path, environment: Mapping[str, str], *, block_seconds: float) -> str:
     """Run the blocks in order; returns what all terminals printed. Everything that was started is ended."""
-    terminals: dict[int, _Terminal] = {}
+    terminals: dict[str, _Terminal] = {}
     try:
         printed = []
         for block in story:

@@ -47,7 +47,7 @@ sleep 60 &
 echo $! > sleeper
 ```
 
-<!-- test: two terminal=2 -->
+<!-- test: two terminal=other -->
 
 ```console
 $ test -z "$word" && echo \\
@@ -68,7 +68,7 @@ exit 9
 
 def test_terminals_keep_their_state_and_leave_nothing_running(tmp_path: Path) -> None:
     story = blocks(_DOCUMENT)
-    assert [block.terminal for block in story] == [1, 2, 1]
+    assert [block.terminal for block in story] == ["1", "other", "1"]
     printed = play(story, tmp_path, _environment(tmp_path), block_seconds=30)
     assert printed.split() == ["other", "first"]
     sleeper = (tmp_path / "sleeper").read_text(encoding="ascii").strip()
@@ -84,7 +84,7 @@ def test_a_block_that_fails_or_does_not_end_fails_the_story(
     script: str, seconds: float, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(BlockFailed, match=message) as caught:
-        play([Block("x", 1, script)], tmp_path, _environment(tmp_path), block_seconds=seconds)
+        play([Block("x", "1", script)], tmp_path, _environment(tmp_path), block_seconds=seconds)
     assert "after" not in str(caught.value).partition("--- printed ---")[2]
 
 
