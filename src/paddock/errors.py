@@ -688,13 +688,6 @@ class RequestReplayed(HubRefused):
     action = "It took effect the first time, or somebody replays it; sign a new one if you mean it again."
 
 
-class BlobNameRefused(HubRefused):
-    """The store does not take that name."""
-
-    code = "E-HUB-06"
-    action = "Names have up to 200 letters, digits, dots, dashes and underscores, and begin with a letter or digit."
-
-
 class RangeRefused(HubRefused):
     """The store cannot give that range of bytes."""
 

@@ -120,9 +120,7 @@ class ServiceClient:
         for part in response.iter_bytes():
             total += len(part)
             if total > self._max_bytes:
-                raise AnswerRefused(
-                    f"The {self.service} at {self.url} sent more than {self._max_bytes} bytes."
-                )
+                raise AnswerRefused(f"The {self.service} at {self.url} sent more than {self._max_bytes} bytes.")
             parts.append(part)
         return b"".join(parts)
 

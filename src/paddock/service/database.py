@@ -57,9 +57,7 @@ class Database:
             _create_private_file(parsed)
             engine = create_engine(parsed, **_engine_options(parsed))
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise DatabaseInvalid(
-                "Its address is not understood, or the driver for it is not installed."
-            ) from error
+            raise DatabaseInvalid("Its address is not understood, or the driver for it is not installed.") from error
         except OSError as error:
             raise DatabaseInvalid(f"The system says: {error.strerror}.") from error
         if engine.dialect.name == "sqlite":

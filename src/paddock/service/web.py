@@ -24,9 +24,12 @@ from paddock.errors import (
     BodyTooLarge,
     LedgerRangeRefused,
     MessageRefused,
+    NoSuchObject,
     NotAParty,
     NotFound,
     NotTheOwner,
+    ObjectExists,
+    ObjectNameRefused,
     PaddockError,
     RangeRefused,
     RecordOutdated,
@@ -36,6 +39,7 @@ from paddock.errors import (
     SenderUnknown,
     ServiceFault,
     StateRefused,
+    StoreFull,
     Unavailable,
 )
 
@@ -51,8 +55,11 @@ STATUS: Mapping[type[PaddockError], int] = {
     BodyTooLarge: 413,
     LedgerRangeRefused: 404,
     NotAParty: 403,
+    NoSuchObject: 404,
     NotFound: 404,
     NotTheOwner: 403,
+    ObjectExists: 409,
+    ObjectNameRefused: 422,
     RangeRefused: 416,
     RecordOutdated: 409,
     Refused: 422,
@@ -61,6 +68,7 @@ STATUS: Mapping[type[PaddockError], int] = {
     SenderUnknown: 403,
     ServiceFault: 500,
     StateRefused: 409,
+    StoreFull: 507,
     Unavailable: 503,
 }
 """HTTP status by error class; a class that is not listed has its base's."""
@@ -112,8 +120,8 @@ def error_response(error: PaddockError) -> JSONResponse:
     if status_of(error) == 500 and not isinstance(error, ServiceFault):
         # Misconfigured: its words are for the operator, they may hold paths of this machine.
         error = _incident(error)
-    retry = {"retry-after": "1"} if isinstance(error, Unavailable) else None
-    return JSONResponse(error.as_dict(), status_of(error), headers=retry)
+    status = status_of(error)
+    return JSONResponse(error.as_dict(), status, headers={"retry-after": "1"} if status == 503 else None)
 
 
 class _Guard:

@@ -1,0 +1,1 @@
+"""The coordination service: contracts, runs, receipts, ciphertext. It holds no key and opens nothing."""

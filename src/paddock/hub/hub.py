@@ -1,0 +1,154 @@
+"""The hub itself: database, blobs, engine, and the transactions between them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from paddock.crypto.digest import b64, unb64
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.signing import SigningKey
+from paddock.engines.engine import STARTED, Engine, OnRunEvent
+from paddock.errors import EncodingRefused, Misconfigured, PaddockError
+from paddock.executors.executor import FINAL_EVENTS, Launch
+from paddock.hub import contracts, runs
+from paddock.hub.waiting import Waiting
+from paddock.service.database import Database
+from paddock.store import open_store
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+MAX_UPLOADS = 16
+GIB = 1 << 30
+Json = dict[str, Any]
+
+
+def _system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class HubConfig:
+    """Settings of one hub.
+
+    Args:
+        database: SQLAlchemy address.
+        store: address of the blobs, given to enclaves as well: `folder:/…`.
+        ledger_key: signs the ledger's checkpoints; see `load_ledger_key`.
+        origin: the ledger's name, without white space or plus sign, e.g. `hub.example/ledger`.
+        engine: makes the engine, given where it must report.
+        simulated: whether runs are attested by a simulator; shown to everybody, decides nothing.
+        max_blob_bytes: the largest object that may be uploaded.
+        clock: the hub's time.
+    """
+
+    database: str
+    store: str
+    ledger_key: SigningKey
+    origin: str
+    engine: Callable[[OnRunEvent], Engine]
+    simulated: bool
+    max_blob_bytes: int = 64 * GIB
+    clock: Callable[[], datetime] = _system_clock
+
+
+class Hub:
+    """An open hub. Runs that a crash left under way are ended when it opens."""
+
+    def __init__(self, config: HubConfig) -> None:
+        self.config = config
+        self.waiting = Waiting()
+        self.uploads = anyio.CapacityLimiter(MAX_UPLOADS)
+        self.blobs = open_store(config.store)
+        self.database = Database.open(config.database, MIGRATIONS)
+        try:
+            with self.database.write() as connection:
+                runs.recover(connection, self.now())
+            self.engine = config.engine(self._on_run_event)
+        except BaseException:
+            self.database.close()
+            raise
+
+    def now(self) -> datetime:
+        """The hub's time; judges nothing that keys depend on."""
+        return self.config.clock()
+
+    def request_run(self, envelope: Envelope) -> str:
+        """Accept and place a run; its id. Raises as `runs.ask`, and EngineBusy."""
+        now = self.now()
+        with self.database.write() as connection:
+            run, contract, keepers = runs.ask(connection, envelope, now)
+        try:
+            # After the commit: the engine's first event must find the run.
+            self.engine.submit(Launch(run, contract, self.config.store, keepers))
+        except PaddockError as error:
+            self._finish(run, {"event": "failed", "error": error.as_dict()})
+            raise
+        return run
+
+    def cancel_run(self, run: str, envelope: Envelope) -> Json:
+        """Cancel a run. Raises as `runs.may_cancel`."""
+        with self.database.write() as connection:
+            runs.may_cancel(connection, run, envelope, self.now())
+        self._stop([run])
+        with self.database.read() as connection:
+            return runs.show(connection, run)
+
+    def cancel_contract(self, contract: str, envelope: Envelope) -> Json:
+        """Cancel a contract and its runs. Raises as `contracts.cancel`."""
+        with self.database.write() as connection:
+            shown = contracts.cancel(connection, contract, envelope, self.now())
+            left = runs.under_way(connection, contract)
+        self._stop(left)
+        return shown
+
+    def close(self) -> None:
+        """End all runs and close the database."""
+        self.engine.shutdown()
+        self.database.close()
+
+    def _stop(self, stopped: list[str]) -> None:
+        for run in stopped:
+            self.engine.cancel(run)
+            self.waiting.tell(run)
+
+    def _on_run_event(self, run: str, event: Json) -> None:
+        name = event.get("event")
+        if name in FINAL_EVENTS:
+            self._finish(run, event)
+            return
+        with self.database.write() as connection:
+            if name == STARTED:
+                runs.started(connection, run, self.now())
+            else:
+                runs.add_event(connection, run, event)
+        self.waiting.tell(run)
+
+    def _finish(self, run: str, event: Json) -> None:
+        with self.database.write() as connection:
+            runs.finish(connection, run, event, self.now())
+        self.waiting.tell(run)
+
+
+def load_ledger_key(path: Path) -> SigningKey:
+    """The ledger's key from its file; made on first use, readable by this user alone.
+
+    Raises:
+        Misconfigured: the file cannot be read or written, or holds something else.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(b64(SigningKey.generate().seed()) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        return SigningKey(unb64(path.read_text(encoding="ascii").strip(), 32))
+    except (OSError, UnicodeDecodeError, EncodingRefused) as error:
+        raise Misconfigured("The ledger's key file cannot be used.") from error

@@ -1,0 +1,264 @@
+"""Runs: asked for, placed, followed, ended. What an engine reports is kept in a known form; the hub decides states.
+
+Source: docs/spec/contract.md §3 (C-14, C-16).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from paddock.contract.states import FINAL, ContractEvent, ContractState, RunState, next_state
+from paddock.contract.terms import read_terms
+from paddock.crypto.canonical import canonical, parse
+from paddock.crypto.dsse import Envelope
+from paddock.crypto.moment import write_moment
+from paddock.errors import (
+    HubRunsUsedUp,
+    NotAParty,
+    NotFound,
+    PaddockError,
+    RunCancelled,
+    RunInterrupted,
+    RunSpokeBadly,
+    StateRefused,
+)
+from paddock.hub import contracts, events
+from paddock.hub.journal import record
+from paddock.hub.records import record_of
+from paddock.hub.requests import accept_request
+from paddock.hub.schema import contract_parties, run_events, runs
+from paddock.hub.schema import contracts as contracts_table
+
+MAX_LISTED = 500
+MAX_EVENTS_AT_ONCE = 500
+ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
+_UNDER_WAY = [RunState.QUEUED.value, RunState.RUNNING.value]
+Json = dict[str, Any]
+
+
+def ask(connection: Connection, envelope: Envelope, now: datetime) -> tuple[str, Json, dict[str, str]]:
+    """Accept a signed request for a run.
+
+    Returns:
+        The run's id; the contract's envelope; and the keepers' addresses by party fingerprint, as their parties'
+        newest records give them.
+
+    Raises:
+        NotFound, SenderUnknown, NotAParty, RequestRefused, RequestReplayed: as they say.
+        StateRefused: the contract is not in a state in which it may run (C-14).
+        HubRunsUsedUp: by the hub's count; the keepers decide.
+    """
+    members = frozenset({"contract"})
+    request = accept_request(connection, envelope, action="run.request", members=members, now=now)
+    row = contracts.contract_row(connection, request.body["contract"])
+    if not contracts.is_party(connection, row.number, request.by):
+        raise NotAParty
+    next_state(contracts.state_now(row, now), ContractEvent.RUN_START)  # C-14: also refuses when expired
+    if row.succeeded + row.under_way >= row.runs:
+        raise HubRunsUsedUp
+    run = secrets.token_hex(16)
+    connection.execute(
+        insert(runs).values(
+            id=run,
+            contract=row.number,
+            state=RunState.QUEUED.value,
+            requested_by=request.by,
+            requested_at=write_moment(now),
+            events=0,
+            event_bytes=0,
+        )
+    )
+    _count(connection, row, under_way=1)
+    contracts.apply(connection, row.id, ContractEvent.RUN_START, now, "")
+    record(connection, "run.queued", run, envelope.to_json(), now)
+    contract = Envelope.from_json(row.envelope.encode())
+    fingerprints = read_terms(contract.payload).fingerprints().values()
+    keepers = {each: record_of(connection, each).keeper.url for each in fingerprints}
+    return run, contract.to_dict(), keepers
+
+
+def may_cancel(connection: Connection, run: str, envelope: Envelope, now: datetime) -> None:
+    """Return if a party of the run's contract asks to cancel it and it has not ended; the cancelling is noted.
+
+    Raises:
+        NotFound, SenderUnknown, NotAParty, RequestRefused, RequestReplayed, StateRefused: as they say.
+    """
+    row = _row(connection, run)
+    members = frozenset({"run"})
+    request = accept_request(connection, envelope, action="run.cancel", members=members, now=now)
+    if request.body["run"] != run or not contracts.is_party(connection, row.contract, request.by):
+        raise NotAParty
+    if row.state in ENDED:
+        raise StateRefused(f"The run has {row.state}.")
+    finish(connection, run, {"event": "failed", "error": RunCancelled().as_dict()}, now)
+
+
+def under_way(connection: Connection, contract: str) -> list[str]:
+    """Runs of a contract that have not ended."""
+    row = contracts.contract_row(connection, contract)
+    query = select(runs.c.id).where(runs.c.contract == row.number, runs.c.state.in_(_UNDER_WAY))
+    return list(connection.execute(query).scalars())
+
+
+def started(connection: Connection, run: str, now: datetime) -> None:
+    """Note that the engine began."""
+    row = _row(connection, run)
+    if row.state != RunState.QUEUED:
+        return
+    values = {"state": RunState.RUNNING.value, "started_at": write_moment(now)}
+    connection.execute(update(runs).where(runs.c.number == row.number).values(**values))
+    record(connection, "run.running", run, b"", now)
+
+
+def add_event(connection: Connection, run: str, event: Json) -> None:
+    """Keep a phase or progress event, unless it is of another form, too large, or one too many."""
+    row = _row(connection, run)
+    known = events.read_event(event)
+    if row.state in ENDED or known is None or row.events >= events.MAX_EVENTS:
+        return
+    text = events.write_event(known)
+    if text is not None and row.event_bytes + len(text) <= events.MAX_ALL_BYTES:
+        _store(connection, row, known["event"], text)
+
+
+def finish(connection: Connection, run: str, final: Json, now: datetime) -> None:
+    """End a run by its final event, once; a second one changes nothing."""
+    row = _row(connection, run)
+    if row.state in ENDED:
+        return
+    contract = connection.execute(select(contracts_table).where(contracts_table.c.number == row.contract)).one()
+    receipt = error = None
+    if final["event"] == "receipt":
+        try:
+            receipt = events.read_receipt(final, contract=contract.id, run=run)
+            kept = {"event": "receipt"}
+        except RunSpokeBadly as refused:
+            final = {"event": "failed", "error": refused.as_dict()}
+    if receipt is None:
+        error, kept = events.read_failure(final)
+    state = _state_after(error)
+    connection.execute(
+        update(runs)
+        .where(runs.c.number == row.number)
+        .values(
+            state=state.value,
+            ended_at=write_moment(now),
+            error=None if error is None else json.dumps(error.as_dict()),
+            receipt=receipt,
+        )
+    )
+    _store(connection, row, kept["event"], events.write_event(kept) or "{}")
+    document = receipt.encode() if receipt is not None else canonical(kept)
+    record(connection, "run.receipt" if receipt is not None else f"run.{state}", run, document, now)
+    _settle(connection, contract, error, now)
+
+
+def recover(connection: Connection, now: datetime) -> list[str]:
+    """End the runs that a crash left under way; their ids. They can be asked for again."""
+    query = select(runs.c.id).where(runs.c.state.in_(_UNDER_WAY)).order_by(runs.c.number)
+    left = list(connection.execute(query).scalars())
+    for run in left:
+        finish(connection, run, {"event": "failed", "error": RunInterrupted().as_dict()}, now)
+    return left
+
+
+def show(connection: Connection, run: str) -> Json:
+    """What the hub knows of a run.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = _row(connection, run)
+    query = select(run_events.c.body).where(run_events.c.run == row.number, run_events.c.event == "phase")
+    bodies = connection.execute(query.order_by(run_events.c.seq).limit(MAX_EVENTS_AT_ONCE)).scalars()
+    return {**_summary(connection, row), "phases": [json.loads(body) for body in bodies]}
+
+
+def list_runs(connection: Connection, contract: str | None, party: str | None) -> list[Json]:
+    """Runs, newest first."""
+    query = select(runs).order_by(runs.c.number.desc()).limit(MAX_LISTED)
+    if contract is not None:
+        query = query.where(runs.c.contract == contracts.contract_row(connection, contract).number)
+    if party is not None:
+        query = query.join(contract_parties, contract_parties.c.number == runs.c.contract)
+        query = query.where(contract_parties.c.fingerprint == party)
+    return [_summary(connection, row) for row in connection.execute(query).all()]
+
+
+def events_after(connection: Connection, run: str, after: int) -> Json:
+    """Events with a number above `after`, oldest first, and the run's state."""
+    row = _row(connection, run)
+    query = select(run_events.c.seq, run_events.c.body).where(run_events.c.run == row.number, run_events.c.seq > after)
+    found = connection.execute(query.order_by(run_events.c.seq).limit(MAX_EVENTS_AT_ONCE)).all()
+    return {"events": [{"seq": each.seq, **json.loads(each.body)} for each in found], "state": row.state}
+
+
+def receipt_of(connection: Connection, run: str) -> Json:
+    """The receipt of a run that succeeded: unverified.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = _row(connection, run)
+    if row.receipt is None:
+        raise NotFound(f"The run is {row.state} and has no receipt.")
+    return {"envelope": parse(row.receipt.encode())}
+
+
+def _state_after(error: PaddockError | None) -> RunState:
+    if error is None:
+        return RunState.SUCCEEDED
+    return RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
+
+
+def _settle(connection: Connection, contract: Row[Any], error: PaddockError | None, now: datetime) -> None:
+    _count(connection, contract, under_way=-1, succeeded=int(error is None))
+    if ContractState(contract.state) in FINAL or contract.under_way > 1:
+        return  # ended meanwhile, or another run of it goes on: the last one decides
+    if error is not None:
+        contracts.apply(connection, contract.id, ContractEvent.RUN_FAIL, now, error.summary())
+        return
+    contracts.apply(connection, contract.id, ContractEvent.RUN_SUCCEED, now, "")
+    if contract.succeeded + 1 >= contract.runs:
+        contracts.apply(connection, contract.id, ContractEvent.USED_UP, now, "")
+
+
+def _count(connection: Connection, contract: Row[Any], *, under_way: int, succeeded: int = 0) -> None:
+    table = contracts_table
+    connection.execute(
+        update(table)
+        .where(table.c.number == contract.number)
+        .values(under_way=table.c.under_way + under_way, succeeded=table.c.succeeded + succeeded)
+    )
+
+
+def _store(connection: Connection, row: Row[Any], name: str, text: str) -> None:
+    connection.execute(insert(run_events).values(run=row.number, seq=row.events + 1, event=name, body=text))
+    values = {"events": row.events + 1, "event_bytes": row.event_bytes + len(text)}
+    connection.execute(update(runs).where(runs.c.number == row.number).values(**values))
+
+
+def _row(connection: Connection, run: str) -> Row[Any]:
+    row = connection.execute(select(runs).where(runs.c.id == run[:64])).first()
+    if row is None:
+        raise NotFound("There is no such run here.")
+    return row
+
+
+def _summary(connection: Connection, row: Row[Any]) -> Json:
+    query = select(contracts_table.c.id).where(contracts_table.c.number == row.contract)
+    return {
+        "run": row.id,
+        "contract": connection.execute(query).scalar_one(),
+        "state": row.state,
+        "requested_by": row.requested_by,
+        "requested_at": row.requested_at,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "error": None if row.error is None else json.loads(row.error),
+    }
