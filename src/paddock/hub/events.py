@@ -22,7 +22,6 @@ Json = dict[str, Any]
 _Text = Annotated[str, StringConstraints(max_length=500)]
 _Number = bool | int | Annotated[float, Field(allow_inf_nan=False)]
 _Public = _Text | _Number | Annotated[list[_Text], Field(max_length=1024)] | None
-)
 
 
 class _Form(BaseModel):
