@@ -992,3 +992,10 @@ class SimulatorFailed(Misconfigured):
 
     code = "E-RUN-08"
     action = "Look at paddock doctor; its key file must be readable by you alone and hold 64 hex digits."
+
+
+class DemoUnknown(Misconfigured):
+    """There is no such demo, or it cannot be played here."""
+
+    code = "E-PARTY-08"
+    action = "Try: paddock demo; it needs pip install 'paddock[paddle,demo]' and a new folder."

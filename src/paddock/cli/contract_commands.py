@@ -63,7 +63,9 @@ def contract_list(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = Fal
 
 
 @contract.command("show")
-def contract_show(reference: ContractArgument, home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+def contract_show(
+    reference: ContractArgument, home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False
+) -> None:
     """Show what a contract says: what you would sign, in words.
 
     Example: paddock contract show 1f2e3d --home north
@@ -79,7 +81,9 @@ def contract_show(reference: ContractArgument, home: HomeOption = DEFAULT_HOME, 
 
 
 @contract.command("sign")
-def contract_sign(reference: ContractArgument, home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+def contract_sign(
+    reference: ContractArgument, home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False
+) -> None:
     """Sign a contract: the same bytes that all others sign.
 
     Example: paddock contract sign 1f2e3d --home north
@@ -89,7 +93,10 @@ def contract_sign(reference: ContractArgument, home: HomeOption = DEFAULT_HOME, 
         say_json({"contract": proposal.id, "missing": proposal.missing()})
         return
     missing = proposal.missing()
-    say(f"Signed [bold]{proposal.terms.title}[/]. " + (f"Still to sign: {', '.join(missing)}." if missing else "Active."))
+    say(
+        f"Signed [bold]{proposal.terms.title}[/]. "
+        + (f"Still to sign: {', '.join(missing)}." if missing else "Active.")
+    )
 
 
 @contract.command("reject")

@@ -85,7 +85,9 @@ def _devices(root: Path) -> list[Finding]:
     rows = []
     for path, name, advice in _DEVICES:
         there = (root / path).exists()
-        rows.append(Finding("devices", name, True if there else None, f"/{path}" if there else "no", "" if there else advice))
+        rows.append(
+            Finding("devices", name, True if there else None, f"/{path}" if there else "no", "" if there else advice)
+        )
     if not any(row.ok for row in rows[:6]):
         advice = "Runs here can only be SIMULATED: no hardware protects them from the machine's operator."
         rows.append(Finding("devices", "trusted execution environment", None, "none", advice))
@@ -111,5 +113,7 @@ def _limits(root: Path) -> list[Finding]:
     advice = "Turn swap off or encrypt it: memory of a run could reach the disk." if lines else ""
     rows.append(Finding("limits", "swap", None if lines else True, "on" if lines else "off", advice))
     free = shutil.disk_usage(root).free
-    rows.append(Finding("limits", "free disk", free > 1 << 30, f"{free >> 30} GiB", "" if free > 1 << 30 else "Free some disk."))
+    rows.append(
+        Finding("limits", "free disk", free > 1 << 30, f"{free >> 30} GiB", "" if free > 1 << 30 else "Free some disk.")
+    )
     return rows

@@ -77,7 +77,9 @@ def job_list(json_output: JsonOption = False) -> None:
 
     Example: paddock job list
     """
-    kinds = {name: {"inputs": sorted(job_kind(name).roles), "outputs": list(job_kind(name).outputs)} for name in job_kinds()}
+    kinds = {
+        name: {"inputs": sorted(job_kind(name).roles), "outputs": list(job_kind(name).outputs)} for name in job_kinds()
+    }
     if json_output:
         say_json(kinds)
         return
@@ -87,7 +89,8 @@ def job_list(json_output: JsonOption = False) -> None:
 
 @job.command("explain")
 def job_explain(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind of job, e.g. train.")], json_output: JsonOption = False
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind of job, e.g. train.")],
+    json_output: JsonOption = False,
 ) -> None:
     """Say what a kind of job takes and yields, and which parameters it knows.
 
@@ -104,7 +107,9 @@ def job_explain(
     rows = []
     required = schema.get("required", [])
     for name, row in schema.get("properties", {}).items():
-        rows.append((name, "yes" if name in required else "no", str(row.get("default", "")), str(row.get("description", ""))))
+        rows.append(
+            (name, "yes" if name in required else "no", str(row.get("default", "")), str(row.get("description", "")))
+        )
     table("Parameters", ["name", "required", "default", "meaning"], rows)
 
 

@@ -71,7 +71,9 @@ def runs(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> No
         error: Any = row.get("error") or {}
         state = str(row.get("state"))
         reason = f"{error.get('code', '')} {error.get('message', '')}".strip() if isinstance(error, dict) else ""
-        cells.append((str(row.get("run")), short(str(row.get("contract"))), state, str(row.get("started_at") or ""), reason))
+        cells.append(
+            (str(row.get("run")), short(str(row.get("contract"))), state, str(row.get("started_at") or ""), reason)
+        )
     table("", ["run", "contract", "state", "started", "reason"], cells)
 
 
@@ -182,5 +184,3 @@ def _facts(verified: VerifiedReceipt) -> dict[str, Any]:
         "started": verified.receipt.started,
         "ended": verified.receipt.ended,
     }
-
-

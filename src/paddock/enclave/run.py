@@ -56,12 +56,12 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
     events.phase("attested", media_type=None if evidence is None else evidence.media_type)
     # 3.
     granted = keepers.release(binding, evidence)
-    events.phase("released", keepers=keepers.names)
+    events.phase("released", keepers=", ".join(keepers.names))
     leases = Leases(keepers, granted, contract.terms.limits.lease_seconds)
     # 4.
     store = open_store(launch.store)
     inputs = _open_inputs(contract, granted, store)
-    events.phase("opened", inputs=sorted(inputs))
+    events.phase("opened", inputs=", ".join(sorted(inputs)))
     # 5.
     progress = ProgressSealer(contract, launch.run, keys, events)
     try:
@@ -78,7 +78,7 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
     # 6.
     events.phase("sealing")
     outputs = seal_outputs(contract, launch.run, made, store)
-    events.phase("uploaded", outputs=sorted(outputs))
+    events.phase("uploaded", outputs=", ".join(sorted(outputs)))
     # 7.
     ended = datetime.now(UTC)
     last = leases.finish()

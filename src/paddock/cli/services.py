@@ -1,0 +1,77 @@
+"""Putting services together: hub, keeper, engine, executor, simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fastapi import FastAPI
+
+from paddock.cli.simulator import SimulatorProcess, simulator_key_file
+from paddock.engines.local import LocalEngine
+from paddock.executors.process import ProcessExecutor
+from paddock.hub.app import create_hub
+from paddock.hub.hub import HubConfig, load_ledger_key
+from paddock.keeper.home import KeeperHome
+from paddock.keeper.keeper import Keeper
+from paddock.keeper.web import create_keeper_app
+
+
+class LocalEngineService:
+    """What places runs on this host, and the simulator beside it where there is no hardware.
+
+    Args:
+        folder: the hub's folder.
+        simulate: whether to start a simulator.
+        parallel: runs at the same time.
+    """
+
+    def __init__(self, folder: Path, *, simulate: bool, parallel: int) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.parallel = parallel
+        self.simulator = SimulatorProcess(simulator_key_file(folder)) if simulate else None
+        attester = "none" if self.simulator is None else self.simulator.attester
+        self.executor = ProcessExecutor(attester=attester)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.simulator is not None:
+            self.simulator.close()
+
+
+def local_engine(folder: Path, *, simulate: bool, parallel: int) -> LocalEngineService:
+    """The local engine of a hub's folder."""
+    return LocalEngineService(folder, simulate=simulate, parallel=parallel)
+
+
+def keeper_service(home: KeeperHome) -> FastAPI:
+    """A keeper's application over its own folder."""
+    return create_keeper_app(Keeper(home, home.database()))
+
+
+def hub_service(folder: Path, engine: LocalEngineService) -> FastAPI:
+    """A hub's application over its folder: `hub.db`, `store/`, `ledger.key`."""
+    folder = folder.resolve()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return create_hub(
+        HubConfig(
+            database=f"sqlite:///{folder / 'hub.db'}",
+            store=store_address(folder),
+            ledger_key=load_ledger_key(folder / "ledger.key"),
+            origin="paddock/hub",
+            engine=lambda report: LocalEngine(engine.executor, on_event=report, parallel=engine.parallel),
+            simulated=engine.simulator is not None,
+        )
+    )
+
+
+def store_address(folder: Path) -> str:
+    """The address of the embedded store of a hub's folder."""
+    store = folder.resolve() / "store"
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"folder:{store}"
