@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _in_turns(
     served: list[float] = []
     for work, body in zip(bare, requests, strict=True):
         alone += latencies([work]).seconds
-        served += latencies([lambda body=body: client.post("/v1/releases", body)]).seconds
+        served += latencies([partial(client.post, "/v1/releases", body)]).seconds
     return Timings(tuple(alone)), Timings(tuple(served))
 
 

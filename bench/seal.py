@@ -65,9 +65,7 @@ def _streams(size: int, repeat: int) -> list[Row]:
     def open_(threads: int) -> None:
         open_into(sealed, plain, key, LABEL, facts, threads=threads)
 
-    sealing = interleaved(
-        {"raw": raw_seal, "one": lambda: seal(1), "two": lambda: seal(2)}, repeat=repeat, warmup=1
-    )
+    sealing = interleaved({"raw": raw_seal, "one": lambda: seal(1), "two": lambda: seal(2)}, repeat=repeat, warmup=1)
     # raw_open must find what raw_seal made, open_ what seal made: the baseline runs before and after.
     raw_seal()
     before = interleaved({"raw": raw_open}, repeat=repeat)

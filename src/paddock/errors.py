@@ -835,7 +835,9 @@ class SealOptionsInvalid(Misconfigured):
     """The options for sealing or opening are out of range."""
 
     code = "E-SEAL-16"
-    action = "Use a segment size that is a power of two from 4 KiB to 4 MiB, padding padme or none, at least one thread."
+    action = (
+        "Use a segment size that is a power of two from 4 KiB to 4 MiB, padding padme or none, at least one thread."
+    )
 
 
 class VolumeTooLarge(Misconfigured):
@@ -942,7 +944,9 @@ class FingerprintMismatch(PartyRefused):
     """The keys that the hub has for this name are not those of the fingerprint you gave."""
 
     code = "E-PARTY-02"
-    action = "Do not accept them. Ask the party again for its fingerprint (paddock party show), by telephone or in person."
+    action = (
+        "Do not accept them. Ask the party again for its fingerprint (paddock party show), by telephone or in person."
+    )
 
 
 class PartyUnknown(PartyRefused):

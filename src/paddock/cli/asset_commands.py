@@ -1,4 +1,4 @@
-"""paddock seal, paddock assets, paddock keeper … as their owner's commands."""
+"""The commands about own assets: seal, list, deposit."""
 
 from __future__ import annotations
 

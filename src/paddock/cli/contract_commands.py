@@ -1,4 +1,4 @@
-"""paddock contract …"""
+"""The commands below `paddock contract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""paddock demo."""
+"""The command `paddock demo`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def demo(
     if name not in NAMES:
         raise DemoUnknown(f"There is none named '{name}'; there is: {', '.join(NAMES)}.")
     # Imported late: it needs numpy, matplotlib and, inside the run, PaddlePaddle.
-    from paddock.cli.demo.tumour import play
+    from paddock.cli.demo.tumour import play  # noqa: PLC0415 - heavy: loaded by those who need it
 
     outcome = play(home or _free_folder(), epochs=epochs, quiet=json_output)
     if json_output:

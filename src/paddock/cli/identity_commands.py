@@ -1,4 +1,4 @@
-"""paddock init, paddock party …"""
+"""The commands `paddock init` and `paddock party`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""paddock keeper … as the owner's commands: what it accepts, what it released, what it shall refuse."""
+"""The commands below `paddock keeper`, for its owner: what it accepts, released, and shall refuse."""
 
 from __future__ import annotations
 

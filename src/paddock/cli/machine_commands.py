@@ -1,4 +1,4 @@
-"""paddock measure, doctor, level …, job …"""
+"""The commands that look at this machine, the levels and the kinds of jobs."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from paddock.cli.asset_commands import assets, seal
 from paddock.cli.contract_commands import contract
 from paddock.cli.demo_command import demo
 from paddock.cli.identity_commands import init, party
+from paddock.cli.keeper_commands import keeper
 from paddock.cli.machine_commands import doctor, job, level, measure
 from paddock.cli.output import say_error
 from paddock.cli.program_commands import program
 from paddock.cli.run_commands import receipt, results, run, runs
-from paddock.cli.keeper_commands import keeper
 from paddock.cli.service_commands import hub, serve, simulator, wait
 from paddock.errors import PaddockError
 

@@ -1,4 +1,4 @@
-"""paddock program …"""
+"""The commands below `paddock program`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def program_export(
 
     Example: paddock program export net.py:Net --input 'x:float32[-1,30]' --output net
     """
-    from paddock.jobs.export import check_program_folder, export_layer, load_user_layer, parse_input
+    from paddock.jobs.export import check_program_folder, export_layer, load_user_layer, parse_input  # noqa: PLC0415 - heavy: loaded by those who need it
 
     with working("exporting with PaddlePaddle", quiet=json_output):
         export_layer(load_user_layer(network), [parse_input(text) for text in inputs], output)
@@ -41,7 +41,7 @@ def program_check(
 
     Example: paddock program check net
     """
-    from paddock.jobs.export import check_program_folder
+    from paddock.jobs.export import check_program_folder  # noqa: PLC0415 - heavy: loaded by those who need it
 
     report = check_program_folder(folder)
     if json_output:

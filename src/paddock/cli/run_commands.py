@@ -1,4 +1,4 @@
-"""paddock run, runs, results, receipt …"""
+"""The commands `paddock run`, `runs`, `results` and `receipt`."""
 
 from __future__ import annotations
 

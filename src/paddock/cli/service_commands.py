@@ -1,4 +1,4 @@
-"""paddock serve, hub …, keeper serve, simulator …, wait."""
+"""The commands that serve: hub, keeper, simulator."""
 
 from __future__ import annotations
 

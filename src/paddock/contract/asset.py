@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from paddock.crypto.moment import Moment
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import is_digest
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys, PublicKeys
+from paddock.crypto.moment import Moment
 from paddock.errors import CryptoRefused, RecordRefused
 
 ASSET_TYPE = "application/vnd.paddock.asset.v1+json"

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from paddock.contract.asset import AssetRecord
 from paddock.contract.levels import Level
-from paddock.crypto.moment import write_moment
 from paddock.contract.party import PartyRecord
 from paddock.contract.terms import VERSION, Terms, explain
+from paddock.crypto.moment import write_moment
 from paddock.errors import DraftRefused
 
 DEFAULT_LEASE_SECONDS = 30

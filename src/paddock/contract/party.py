@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from paddock.crypto.moment import Moment
 from paddock.contract.terms import Keys
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.canonical import parse_canonical as _parse_canonical
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
+from paddock.crypto.moment import Moment
 from paddock.errors import CryptoRefused, RecordRefused
 
 PARTY_TYPE = "application/vnd.paddock.party.v1+json"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from paddock.crypto.moment import read_moment, write_moment
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.dsse import Envelope
+from paddock.crypto.moment import read_moment, write_moment
 from paddock.crypto.signing import SigningKey, VerifyKey
 from paddock.errors import CryptoRefused, RequestRefused
 

@@ -20,10 +20,10 @@ from pydantic import (
 
 from paddock.contract.asset import AssetKind
 from paddock.contract.levels import LEVELS, Level, check_job_allowed
-from paddock.crypto.moment import Moment, read_moment
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import is_digest
 from paddock.crypto.identity import PublicKeys
+from paddock.crypto.moment import Moment, read_moment
 from paddock.errors import EncodingRefused, LevelRefused, TermsRefused
 
 MAX_TERMS_BYTES = 1 << 20

@@ -34,7 +34,7 @@ def main() -> int:
         return _fail(events, launch, contract, Unavailable(f"The system answered with error {error.errno}."))
     except MemoryError:
         return _fail(events, launch, contract, InternalFault("Memory ran out."))
-    except Exception as error:  # the last line: a fault of ours may carry data in its words, so only its kind is told
+    except Exception as error:  # noqa: BLE001 - the last line: a fault of ours may carry data in its words, so only its kind is told
         return _fail(events, launch, contract, InternalFault(f"{type(error).__name__}."))
     return 0
 

@@ -82,7 +82,15 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
     # 7.
     ended = datetime.now(UTC)
     last = leases.finish()
-    receipt = _receipt(launch.run, contract, binding, evidence, granted, last, outputs, started, ended)
+    receipt = _receipt(
+        contract=contract,
+        binding=binding,
+        evidence=evidence,
+        granted=granted,
+        leases=last,
+        outputs=outputs,
+        times=(started, ended),
+    )
     return sign_receipt(receipt, keys)
 
 
@@ -118,20 +126,19 @@ def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store
 
 
 def _receipt(
-    run: str,
+    *,
     contract: SignedContract,
     binding: Binding,
     evidence: UnverifiedEvidence | None,
     granted: Mapping[str, Granted],
     leases: Mapping[str, Envelope],
     outputs: dict[str, OutputReceipt],
-    started: datetime,
-    ended: datetime,
+    times: tuple[datetime, datetime],
 ) -> Receipt:
     statements = [row.statement for row in granted.values()]
     return Receipt(
         version="paddock/receipt/v1",
-        run=run,
+        run=binding.run,
         contract_id=contract.id,
         contract=contract.envelope.to_dict(),
         binding=binding.to_dict(),
@@ -145,6 +152,6 @@ def _receipt(
         },
         inputs={name: item.asset for name, item in contract.terms.inputs.items()},
         outputs=outputs,
-        started=write_moment(started),
-        ended=write_moment(ended),
+        started=write_moment(times[0]),
+        ended=write_moment(times[1]),
     )

@@ -44,8 +44,7 @@ class LocalEngine:
         self._runs: dict[str, _Run] = {}
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"engine-{number}", daemon=True)
-            for number in range(parallel)
+            threading.Thread(target=self._work, name=f"engine-{number}", daemon=True) for number in range(parallel)
         ]
         for thread in self._threads:
             thread.start()

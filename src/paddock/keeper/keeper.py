@@ -245,14 +245,13 @@ class Keeper:
         with self._database.write() as connection:
             self._remember(connection, request, now)
             rows = connection.execute(select(tables.released.c.statement)).scalars().all()
-            kept = connection.execute(
-                select(tables.deposits.c.asset, tables.deposits.c.kind, tables.deposits.c.deposited)
-            ).all()
-            revoked = connection.execute(select(tables.revocations)).all()
+            columns = (tables.deposits.c.asset, tables.deposits.c.kind, tables.deposits.c.deposited)
+            kept = connection.execute(select(*columns)).mappings().all()
+            revoked = connection.execute(select(tables.revocations)).mappings().all()
         return {
             "releases": list(rows),
-            "deposits": [dict(row._mapping) for row in kept],
-            "revocations": [dict(row._mapping) for row in revoked],
+            "deposits": [dict(row) for row in kept],
+            "revocations": [dict(row) for row in revoked],
         }
 
     def checkpoint(self) -> str:

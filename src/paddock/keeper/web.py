@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query
 
-from paddock import __version__
 from paddock.crypto.dsse import Envelope
 from paddock.errors import CryptoRefused, RequestRefused
 from paddock.keeper.keeper import Keeper, read_release_request
@@ -18,7 +18,7 @@ JsonBody = Annotated[dict[str, Any], Body()]
 
 def create_keeper_app(keeper: Keeper) -> FastAPI:
     """The app over one keeper."""
-    app = create_app("Paddock keeper", version=__version__, max_body_bytes=MAX_BODY_BYTES)
+    app = create_app("Paddock keeper", version=version("paddock"), max_body_bytes=MAX_BODY_BYTES)
 
     @app.get("/v1/health")
     def health() -> dict[str, str]:
@@ -45,6 +45,12 @@ def create_keeper_app(keeper: Keeper) -> FastAPI:
         """Another lease: `{"request"}`, signed by the run's key."""
         return keeper.renew(_request(body))
 
+    _add_owner(app, keeper)
+    _add_ledger(app, keeper)
+    return app
+
+
+def _add_owner(app: FastAPI, keeper: Keeper) -> None:
     @app.post("/v1/deposits")
     def deposit(body: JsonBody) -> dict[str, Any]:
         """Take a data key into keeping: `{"request"}`, signed by the keeper's party."""
@@ -60,6 +66,8 @@ def create_keeper_app(keeper: Keeper) -> FastAPI:
         """What was deposited, released and revoked: `{"request"}`, signed by the keeper's party."""
         return keeper.releases(_request(body))
 
+
+def _add_ledger(app: FastAPI, keeper: Keeper) -> None:
     @app.get("/v1/ledger/checkpoint")
     def checkpoint() -> dict[str, str]:
         """The newest signed checkpoint (C2SP tlog-checkpoint)."""
@@ -74,8 +82,6 @@ def create_keeper_app(keeper: Keeper) -> FastAPI:
     def consistency(first: Annotated[int, Query(ge=0)], second: Annotated[int, Query(ge=0)]) -> dict[str, list[str]]:
         """Proof that one ledger extends another (RFC 6962 consistency proof, hex)."""
         return {"proof": keeper.consistency(first, second)}
-
-    return app
 
 
 def _request(body: dict[str, Any]) -> Envelope:

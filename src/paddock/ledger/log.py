@@ -40,9 +40,7 @@ def append(connection: Connection, leaf: bytes) -> int:
     # The head row is locked first: two writers cannot both take the same index (G-7).
     connection.execute(update(head).where(head.c.id == _HEAD).values(size=head.c.size + 1))
     index = size(connection) - 1
-    connection.execute(
-        insert(leaves).values(number=index, leaf=leaf)
-    )  # G-7: a primary key, so never overwritten.
+    connection.execute(insert(leaves).values(number=index, leaf=leaf))  # G-7: a primary key, so never overwritten.
     hashes = merkle.completed(index, merkle.leaf_hash(leaf), lambda level, n: _subtree(connection, level, n))
     rows = [{"level": level, "number": index >> level, "hash": each} for level, each in enumerate(hashes)]
     connection.execute(insert(subtrees), rows)

@@ -116,9 +116,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
         raise ProofRefused("The proof of inclusion does not lead to the ledger's root.")
 
 
-def verify_consistency(
-    first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]
-) -> None:
+def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]) -> None:
     """Return if the tree of `second` entries begins with the tree of `first` entries.
 
     Raises:
@@ -153,9 +151,7 @@ def verify_consistency(
         raise ProofRefused("The proof of consistency does not lead to both roots.")
 
 
-def _verify_without_path(
-    first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]
-) -> None:
+def _verify_without_path(first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]) -> None:
     same = first != second or first_root == second_root
     if path or not same or (first == 0 and first_root != EMPTY_ROOT):  # G-3
         raise ProofRefused("The ledger has two histories of the same size.")

@@ -47,7 +47,7 @@ class Home:
         keys = PrivateKeys.generate()
         write_bytes(folder / "keys.json", canonical(keys.to_secret_dict()))
         home = cls(folder, name, hub, keeper, keys)
-        home._save()
+        home.save()
         return home
 
     @classmethod
@@ -73,7 +73,7 @@ class Home:
         """This home with other addresses, saved."""
         home = replace(self, hub=hub or self.hub, keeper=keeper or self.keeper)
         if home != self:
-            home._save()
+            home.save()
         return home
 
     @property
@@ -94,6 +94,7 @@ class Home:
         """Where a run's receipt is kept."""
         return self.folder / "receipts" / f"{run}.json"
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write name and addresses to the folder."""
         settings: dict[str, Any] = {"name": self.name, "hub": self.hub, "keeper": self.keeper}
         write_json(self.folder / "home.json", settings)

@@ -87,7 +87,9 @@ class HubClient:
 
     def events(self, run: str, after: int, wait_seconds: int) -> dict[str, Any]:
         """Events of a run after a sequence number; waits for some up to `wait_seconds`."""
-        return self._client.get(f"/v1/runs/{run}/events", {"after": after, "wait": wait_seconds}, wait_seconds=wait_seconds)
+        return self._client.get(
+            f"/v1/runs/{run}/events", {"after": after, "wait": wait_seconds}, wait_seconds=wait_seconds
+        )
 
     def cancel_run(self, run: str, request: Envelope) -> dict[str, Any]:
         """Cancel a run."""

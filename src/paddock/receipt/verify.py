@@ -15,7 +15,7 @@ from paddock.crypto.canonical import parse_canonical
 from paddock.crypto.digest import sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.moment import read_moment
-from paddock.errors import CryptoRefused, EvidenceRefused, Refused, ReceiptMalformed, ReceiptMismatch
+from paddock.errors import CryptoRefused, EvidenceRefused, ReceiptMalformed, ReceiptMismatch, Refused
 from paddock.evidence.binding import Binding
 from paddock.evidence.claims import Claims, UnverifiedEvidence
 from paddock.evidence.provider import verify_evidence

@@ -115,9 +115,7 @@ class HttpStore:
                 if answer.status_code != 206:
                     # A whole object instead of a range could be endless, and is not what was asked.
                     raise (
-                        StoreMisbehaved(f"{name}: it ignores ranges.")
-                        if answer.is_success
-                        else _error(answer, name)
+                        StoreMisbehaved(f"{name}: it ignores ranges.") if answer.is_success else _error(answer, name)
                     )
                 if not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
                     raise StoreMisbehaved(f"{name}: it gave another range.")

@@ -33,6 +33,7 @@ class Simulator:
 
     def __init__(self, key: SigningKey, tee: Tee) -> None:
         self._key = key
+        self.public = key.verify_key.raw.hex()
         self._tee = tee
         self._lock = threading.Lock()
         self._stamp = ""
@@ -105,7 +106,7 @@ def main() -> int:
         arguments.listen.chmod(0o600)
         server.simulator = simulator
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sys.stdout.write(json.dumps({"ready": True, "simulator": simulator._key.verify_key.raw.hex()}) + "\n")
+        sys.stdout.write(json.dumps({"ready": True, "simulator": simulator.public}) + "\n")
         sys.stdout.flush()
         simulator.measurement()
         sys.stdin.buffer.read()

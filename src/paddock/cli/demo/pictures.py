@@ -16,21 +16,21 @@ def draw(curve_file: Path, roc_file: Path, picture: Path, *, simulated: bool) ->
         picture: PNG to write.
         simulated: whether the run was; the picture says so.
     """
-    import matplotlib
+    import matplotlib as mpl  # noqa: PLC0415 - heavy: loaded by those who need it
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - heavy: loaded by those who need it
 
     curve = json.loads(curve_file.read_text(encoding="utf-8"))
     roc = json.loads(roc_file.read_text(encoding="utf-8"))
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     _curve(left, curve)
     _roc(right, roc)
     title = "Tumour classification on records that nobody saw"
     figure.suptitle(title + ("   [SIMULATED: no trusted hardware]" if simulated else ""), fontsize=12)
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=130, metadata={"Software": None})
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _curve(axes: Any, curve: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from paddock.crypto.digest import unb64
 from paddock.errors import PaddockError
 from paddock.party.party import Party
-from paddock.receipt import VerifiedReceipt, wrap_purpose
+from paddock.receipt import OutputReceipt, VerifiedReceipt, wrap_purpose
 from paddock.seal import DataKey, VolumeReader
 
 OPEN, SEALED = "open", "sealed"
@@ -25,7 +25,7 @@ def outputs(parties: Mapping[str, Party], verified: VerifiedReceipt) -> dict[str
     receipt = verified.receipt
     return {
         name: {
-            who: _opens_output(party, verified.contract.id, receipt.run, name, output.asset, list(output.to.values()))
+            who: _opens_output(party, output, wrap_purpose(verified.contract.id, receipt.run, name))
             for who, party in parties.items()
         }
         for name, output in receipt.outputs.items()
@@ -56,11 +56,11 @@ def _opens_own(party: Party, asset: str) -> str:
     return OPEN
 
 
-def _opens_output(party: Party, contract: str, run: str, name: str, asset: str, wrapped: list[str]) -> str:
-    for text in wrapped:
+def _opens_output(party: Party, output: OutputReceipt, purpose: str) -> str:
+    for text in output.to.values():
         try:
-            key = DataKey.unwrap(unb64(text), party.home.keys.seal, asset, wrap_purpose(contract, run, name))
-            VolumeReader.open(asset, party.store(), key).paths()
+            key = DataKey.unwrap(unb64(text), party.home.keys.seal, output.asset, purpose)
+            VolumeReader.open(output.asset, party.store(), key).paths()
         except PaddockError:
             continue
         return OPEN

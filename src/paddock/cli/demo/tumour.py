@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -252,7 +252,7 @@ class _Play:
         if not self.quiet:
             say(text)
 
-    def table(self, title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         if not self.quiet:
             table(title, columns, rows)
 

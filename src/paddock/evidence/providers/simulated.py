@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from paddock.crypto.moment import Moment, read_moment
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.dsse import Envelope
+from paddock.crypto.moment import Moment, read_moment
 from paddock.crypto.signing import SigningKey, VerifyKey
 from paddock.errors import CryptoRefused, EvidenceMalformed, EvidenceNotTrusted
 from paddock.evidence.claims import Claims, UnverifiedEvidence
