@@ -65,6 +65,7 @@ async def _read_body(request: Request) -> Envelope:
 
 Sent = Annotated[Envelope, Depends(_read_body)]
 Fingerprint = Annotated[str | None, Query(max_length=64)]
+Count = Annotated[int, Query(ge=0, le=1 << 53)]
 Name = Annotated[str | None, Query(max_length=100)]
 
 
@@ -271,8 +272,6 @@ async def _wait(happened: asyncio.Event, seconds: float) -> None:
 
 
 def _add_ledger(app: FastAPI, config: HubConfig) -> None:
-    count = Query(ge=0, le=1 << 53)
-
     @app.get("/v1/ledger/checkpoint")
     def checkpoint(hub: TheHub) -> Json:
         """The signed checkpoint of the ledger as it is now."""
@@ -280,21 +279,22 @@ def _add_ledger(app: FastAPI, config: HubConfig) -> None:
             return {"checkpoint": log.checkpoint(connection, config.ledger_key, config.origin)}
 
     @app.get("/v1/ledger/inclusion")
-    def inclusion(hub: TheHub, index: Annotated[int, count], size: Annotated[int, count]) -> Json:
+    def inclusion(hub: TheHub, index: Count, size: Count) -> Json:
         """An entry and the proof that it is in the tree of that size."""
         with hub.database.read() as connection:
             path = log.inclusion(connection, index, size)
             return {"leaf": b64(log.leaf_at(connection, index)), "path": [b64(each) for each in path]}
 
     @app.get("/v1/ledger/consistency")
-    def consistency(hub: TheHub, first: Annotated[int, count], second: Annotated[int, count]) -> Json:
+    def consistency(hub: TheHub, first: Count, second: Count) -> Json:
         """The proof that the tree of one size begins with that of another."""
         with hub.database.read() as connection:
             return {"path": [b64(each) for each in log.consistency(connection, first, second)]}
 
 
 def _add_blobs(app: FastAPI) -> None:
-    @app.api_route("/v1/store/{name:path}", methods=["GET", "HEAD"], operation_id="get_blob")
+    @app.get("/v1/store/{name:path}")
+    @app.head("/v1/store/{name:path}")
     def get(request: Request, hub: TheHub, name: str) -> Response:
         """An object, or one range of it."""
         return blobs.get_blob(hub, request, name)

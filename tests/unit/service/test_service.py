@@ -125,9 +125,7 @@ async def _nothing(_app: FastAPI) -> AsyncIterator[None]:
 
 @pytest.fixture
 def app() -> FastAPI:
-    made = create_app(
-        "test", version="0", max_body_bytes=1000, larger_bodies={"/large": 5000}, lifespan=_nothing
-    )
+    made = create_app("test", version="0", max_body_bytes=1000, larger_bodies={"/large": 5000}, lifespan=_nothing)
     state: dict[str, int] = {"calls": 0}
     made.state.calls = state
 
@@ -263,11 +261,15 @@ def test_a_port_in_use_is_a_setting(url: str) -> None:
         pass
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 def test_an_application_that_cannot_start_says_why() -> None:
     @asynccontextmanager
     async def broken(app: FastAPI) -> AsyncIterator[None]:
         app.state.startup_error = DatabaseNewer()
-        raise app.state.startup_error
+        _raise(app.state.startup_error)
         yield
 
     made = create_app("broken", version="0", max_body_bytes=10, lifespan=broken)
