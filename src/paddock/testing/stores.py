@@ -53,7 +53,7 @@ class LyingStore:
             never comes; `short` size and bytes lack the end; `long` size and bytes have more at the end; `endless`
             every answer is longer than asked; `wrong_range` bytes from one byte further on; `flipped` one bit of
             every answer; `zeros` only zeros; `swapped` answers with the object `instead`; `torn` honest until
-            `after` reads, then flipped.
+            `after` reads, then flipped but for the object's beginning.
         instead: the object whose bytes are given, for `swapped`.
         after: honest answers before the lie, for `torn`.
     """
@@ -100,7 +100,7 @@ class LyingStore:
             return data + b"\0" * (1 << 16)
         if self._lie == "zeros":
             return bytes(len(data))
-        if self._lie == "flipped" or (self._lie == "torn" and self._reads > self._after):
+        if self._lie == "flipped" or (self._lie == "torn" and offset and self._reads > self._after):
             return data[:-1] + bytes([data[-1] ^ 1])
         return data
 

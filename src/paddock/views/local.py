@@ -11,6 +11,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from paddock.errors import LocalFileRefused, PathRefused
@@ -134,7 +135,10 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 
 def _inside(link: Path, prefix: str) -> Path:
     base = link.parents[prefix.count("/")]
-    target = link.resolve(strict=True)
+    try:
+        target = link.resolve(strict=True)
+    except RuntimeError:  # what Python 3.11 makes of ELOOP
+        raise LocalFileRefused(f"{link} is a link that leads to itself.") from None
     if not target.is_relative_to(base) or not target.is_file():
         raise LocalFileRefused(f"{link} is a link that does not lead to a file of the same folder.")
     return target
@@ -155,9 +159,7 @@ def _pieces(name: str, path: Path) -> Iterator[memoryview]:
 def _target(base: Path, name: str, *, overwrite: bool) -> Path:
     # The reader gives only paths that S-17 allows, so none leads out by itself; links on this disk could.
     target = base.joinpath(*name.split("/"))
-    for parent in (target.parent, *target.parent.parents):
-        if parent == base:
-            break
+    for parent in takewhile(lambda folder: folder != base, target.parents):
         if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
             raise LocalFileRefused(f"{parent} stands where a folder is needed.")
     if target.is_symlink() or target.is_dir():
