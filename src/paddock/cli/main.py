@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from paddock.cli.asset_commands import assets, seal
@@ -53,16 +52,12 @@ def main() -> None:
     """Run the command and leave with an exit code: 0, 2 usage, 3 refused, 4 unavailable, 5 misconfigured."""
     as_json = "--json" in sys.argv
     try:
-        code = app(standalone_mode=False)
+        app()
     except PaddockError as error:
         say_error(error, as_json=as_json)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

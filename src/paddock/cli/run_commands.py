@@ -140,9 +140,10 @@ def follow_on_screen(party: Party, number: str, *, quiet: bool) -> Followed:
             if isinstance(item, Phase) and not quiet:
                 _show_phase(item)
             elif isinstance(item, ProgressMessage):
-                task = tasks.setdefault(item.step, bars.add_task(item.step, total=item.total, numbers=""))
+                if item.step not in tasks:
+                    tasks[item.step] = bars.add_task(item.step, total=item.total, numbers="")
                 numbers = "  ".join(f"{name} {value:.4g}" for name, value in sorted(item.values.items()))
-                bars.update(task, completed=item.done, total=item.total, numbers=numbers)
+                bars.update(tasks[item.step], completed=item.done, total=item.total, numbers=numbers)
     if seen is None:
         raise RunEnded(f"Run {number} said nothing.")
     return seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +40,12 @@ class Cast:
 
     Args:
         folder: below which each home is made.
+        names: of the parties.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = NAMES) -> None:
         self._folder = folder
+        self._names = tuple(names)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -50,7 +53,7 @@ class Cast:
             operator = self._folder / OPERATOR
             engine = self._stack.enter_context(local_engine(operator, simulate=True, parallel=1))
             self.operator = Operator(operator, engine)
-            homes = {n: create_home(n, self._folder / n, hub=_ANY_PORT, keeper=_ANY_PORT) for n in NAMES}
+            homes = {n: create_home(n, self._folder / n, hub=_ANY_PORT, keeper=_ANY_PORT) for n in self._names}
             services = [Served("hub", hub_service(operator, engine), "127.0.0.1", 0)]
             services += [Served(n, keeper_service(open_keeper(home)), "127.0.0.1", 0) for n, home in homes.items()]
             urls = self._stack.enter_context(BackgroundServer(services)).urls

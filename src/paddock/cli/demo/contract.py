@@ -38,7 +38,7 @@ metrics = ["accuracy"]
 mapping.label = {{ column = "malignant", dtype = "int64" }}
 
 [[steps]]
-name = "test"
+name = "evaluation"
 kind = "evaluate"
 inputs = {{ program = ["network"], weights = ["training.weights"], data = ["test"] }}
 
@@ -63,7 +63,7 @@ id_column = "patient"
 [outputs]
 weights = {{ from = "training.weights", to = ["modelco"] }}
 curve = {{ from = "training.curve", to = {all} }}
-metrics = {{ from = "test.metrics", to = {all} }}
+metrics = {{ from = "evaluation.metrics", to = {all} }}
 predictions = {{ from = "prediction.predictions", to = ["clinic"] }}
 """
 

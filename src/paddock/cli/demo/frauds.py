@@ -24,6 +24,7 @@ from paddock.party.party import Party
 from paddock.receipt import VerifiedReceipt
 from paddock.seal import read_manifest
 from paddock.seal.blobs import payload_name
+from paddock.service.client import ServiceClient
 
 _WAIT_SECONDS = 120
 _CHANGE = "\n# A line that copies what it sees to the operator would stand here.\n"
@@ -75,7 +76,12 @@ def without_a_signature(scene: Scene) -> Refusal:
     full = scene.verified.contract.envelope
     clinic = scene.parties["clinic"].home.fingerprint
     cut = Envelope(full.payload_type, full.payload, tuple(s for s in full.signatures if s.keyid != clinic))
-    return Refusal("a contract that the clinic did not sign", "enclave, and every keeper", scene.run(cut))
+    by_enclave = scene.run(cut)
+    by_keepers = [_ask_keeper(party, cut, scene.verified) for party in scene.parties.values()]
+    if {error.code for error in by_keepers} != {by_enclave.code}:
+        raise RuntimeError("a keeper refused for another reason")
+    who = f"the enclave, and each of the {len(by_keepers)} keepers when asked past it"
+    return Refusal("a contract that the clinic did not sign", who, by_enclave)
 
 
 def with_a_changed_runtime(scene: Scene) -> Refusal:
@@ -97,6 +103,15 @@ def with_a_swapped_input(scene: Scene) -> Refusal:
     with _swapped(scene):
         error = scene.run(scene.verified.contract.envelope)
     return Refusal("a hub that swapped one input's ciphertext for another's", "enclave", error)
+
+
+def _ask_keeper(party: Party, contract: Envelope, verified: VerifiedReceipt) -> PaddockError:
+    body = {"contract": contract.to_dict(), "binding": verified.receipt.binding, "evidence": verified.receipt.evidence}
+    try:
+        ServiceClient("keeper", party.home.keeper).post("/v1/releases", body)
+    except PaddockError as error:
+        return error
+    raise RuntimeError("a fraud was not refused")
 
 
 @contextmanager
