@@ -119,9 +119,7 @@ def test_g3_a_changed_proof_of_consistency_is_refused(connection: Connection) ->
         lambda note: "",
     ],
 )
-def test_g4_a_checkpoint_in_another_form_is_refused(
-    connection: Connection, key: SigningKey, change: object
-) -> None:
+def test_g4_a_checkpoint_in_another_form_is_refused(connection: Connection, key: SigningKey, change: object) -> None:
     _fill(connection, 3)
     note = log.checkpoint(connection, key, ORIGIN)
     assert callable(change)

@@ -20,6 +20,7 @@ class _Run:
     launch: Launch
     cancelled: bool = False
     execution: str | None = None
+    ending: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -129,16 +130,17 @@ class LocalEngine:
     def _on_execution_event(self, run: _Run, event: Json) -> None:
         if event["event"] in FINAL_EVENTS:
             self._end(run, event)
-        elif not run.ended.is_set():
+        elif not run.ending:
             self._give(run, event)
 
     def _end(self, run: _Run, final: Json) -> None:
         with self._changed:
-            if run.ended.is_set():
+            if run.ending:
                 return
-            run.ended.set()
+            run.ending = True
             self._runs.pop(run.launch.run, None)
         self._give(run, final)
+        run.ended.set()  # last: whoever waits for the end may then close what the event is written to
 
     def _give(self, run: _Run, event: Json) -> None:
         try:

@@ -122,9 +122,7 @@ def test_a_full_queue_is_said_and_nothing_is_lost(engine: LocalEngine, executor:
         engine.submit(_launch("c"))
 
 
-def test_a_queued_run_is_cancelled_without_being_started(
-    engine: LocalEngine, executor: StandIn, seen: Seen
-) -> None:
+def test_a_queued_run_is_cancelled_without_being_started(engine: LocalEngine, executor: StandIn, seen: Seen) -> None:
     for run in "abc":
         engine.submit(_launch(run))
     executor.until_running(2)
@@ -170,6 +168,26 @@ def test_shutdown_gives_every_run_its_end(executor: StandIn, seen: Seen) -> None
     assert {run for run, name in seen.events if name == "failed"} == {"a", "b", "c"}
     with pytest.raises(EngineBusy):
         engine.submit(_launch("d"))
+
+
+def test_shutdown_waits_until_the_last_event_was_taken() -> None:
+    taken = threading.Event()
+
+    def slow(_run: str, event: dict[str, Any]) -> None:
+        if event["event"] == "failed":
+            assert not taken.wait(0.2)
+            taken.set()
+
+    class Late(StandIn):
+        def stop(self, execution: str) -> None:
+            threading.Thread(target=super().stop, args=(execution,)).start()
+
+    late = Late()
+    engine = LocalEngine(late, on_event=slow)
+    engine.submit(_launch("a"))
+    late.until_running(1)
+    engine.shutdown()
+    assert taken.is_set()
 
 
 def test_events_after_the_end_are_dropped(engine: LocalEngine, executor: StandIn, seen: Seen) -> None:
