@@ -6,6 +6,7 @@ Source: docs/spec/contract.md §2 (C-1, C-3, C-5 to C-10, C-15).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -54,7 +55,13 @@ class Keys(_Strict):
 
     def public(self) -> PublicKeys:
         """The keys as keys. Raises EncodingRefused."""
-        return PublicKeys.from_dict({"seal": self.seal, "sign": self.sign})
+        return _public_keys(self.sign, self.seal)
+
+
+@lru_cache(maxsize=1024)
+def _public_keys(sign: str, seal: str) -> PublicKeys:
+    # Checking an ML-KEM key costs more than a signature, and the same few keys come again and again.
+    return PublicKeys.from_dict({"seal": seal, "sign": sign})
 
 
 class PartyTerms(_Strict):
@@ -153,8 +160,9 @@ class Terms(_Strict):
         return sorted({item.owner for item in self.inputs.values()})
 
 
+@lru_cache(maxsize=32)
 def read_terms(payload: bytes) -> Terms:
-    """Read terms from the bytes that were signed.
+    """Read terms from the bytes that were signed. Pure, so that the same bytes are read once.
 
     Raises:
         TermsRefused: not canonical (C-1), a member unknown, missing or ill-typed (C-3), or a rule between members

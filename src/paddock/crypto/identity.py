@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import cached_property
 
 from paddock.crypto.canonical import canonical
 from paddock.crypto.digest import b64, sha256, unb64
@@ -24,6 +25,10 @@ class PublicKeys:
 
         Source: docs/spec/contract.md (C-2).
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = sha256(b"paddock/fingerprint/v1\0" + canonical(self.to_dict()))
         text = base64.b32encode(digest).decode("ascii").rstrip("=")
         return "-".join(text[i : i + 4] for i in range(0, len(text), 4))
