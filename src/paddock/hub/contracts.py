@@ -139,12 +139,16 @@ def page(
     Raises:
         MessageRefused: no such state.
     """
-    query = select(*_SUMMARY).order_by(contracts.c.number.desc()).limit(max(1, min(limit, MAX_PAGE)))
+    number = contracts.c.number
+    query = select(*_SUMMARY)
     if party is not None:
-        query = query.join(contract_parties, contract_parties.c.number == contracts.c.number)
+        # By the link's own number, whose index begins with the fingerprint: a page costs its length, not all there is.
+        number = contract_parties.c.number
+        query = query.join(contract_parties, number == contracts.c.number)
         query = query.where(contract_parties.c.fingerprint == party)
+    query = query.order_by(number.desc()).limit(max(1, min(limit, MAX_PAGE)))
     if after is not None:
-        query = query.where(contracts.c.number < after)
+        query = query.where(number < after)
     if state is not None:
         query = _in_state(query, state, now)
     rows = connection.execute(query).all()
