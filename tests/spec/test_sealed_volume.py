@@ -262,6 +262,20 @@ def test_s12_a_header_that_is_not_the_manifests_is_refused(store: MemoryStore, k
         _opened(forge_volume(b"", raw_index([]), key, store, change_manifest=change), store, key)
 
 
+def test_s12_a_stream_that_opens_but_begins_with_another_header_is_refused(store: MemoryStore, key: DataKey) -> None:
+    stated = b"\x28" + bytes(39)
+
+    def as_stated(stream: str, header: bytes) -> StreamKey:
+        return StreamKey(key.raw(), stated, stream_label("01" * 16, stream))
+
+    asset = forge_volume(
+        b"", raw_index([]), key, store, entropy=lambda count: b"\1" * count, stream_key=as_stated,
+        change_manifest=lambda value: value["index"].update(header=stated.hex()),
+    )  # fmt: skip
+    with pytest.raises(SegmentRefused, match="header"):
+        _opened(asset, store, key)
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -382,7 +396,10 @@ def test_s18_paths_that_clash_or_are_out_of_order_are_refused(
 ) -> None:
     with pytest.raises(PathRefused):
         write_volume([(path, [b""]) for path in paths], key, store)
-    reader_refuses(store, key, raw_index([[(path.encode(), 0, 0) for path in paths]]))
+    index = raw_index([[(path.encode(), 0, 0) for path in paths]])
+    reader_refuses(store, key, index)
+    with pytest.raises(IndexRefused):
+        _opened(forge_volume(b"", index, key, store), store, key).size(paths[-1])
 
 
 def _full_block(first: int, path: str = "p{:08}") -> list[tuple[bytes, int, int]]:
@@ -486,6 +503,47 @@ def test_s20_a_fence_that_lies_is_refused(
     blocks = [first, [(b"q00000000", 0, 0)]]
     assert len(_opened(forge_volume(b"", raw_index(blocks), key, store), store, key).paths()) == len(first) + 1
     reader_refuses(store, key, raw_index(blocks, change_fences=change))
+
+
+def _three_blocks(change: Callable[[list[list[Any]]], None]) -> bytes:
+    blocks = [_full_block(0), _full_block(9000), [(b"q0", 0, 2), (b"q1", 2, 3)]]
+    return raw_index(blocks, change_fences=change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[1].__setitem__(0, rows[2][0]),
+        lambda rows: rows[1].__setitem__(3, rows[2][3]),
+        lambda rows: rows[1].__setitem__(2, 1),
+        lambda rows: (rows[1].__setitem__(1, rows[1][1] + 2), rows[2].__setitem__(1, 0)),
+    ],
+    ids=["position", "path", "offset", "no-entries"],
+)
+def test_s20_a_fence_table_out_of_order_is_refused_at_once(
+    store: MemoryStore, key: DataKey, change: Callable[[list[list[Any]]], None]
+) -> None:
+    asset = forge_volume(b"12345", _three_blocks(change), key, store)
+    with pytest.raises(IndexRefused, match="order"):
+        _opened(asset, store, key)
+
+
+def test_s20_a_fence_that_counts_wrong_is_refused_with_its_block(store: MemoryStore, key: DataKey) -> None:
+    def change(rows: list[list[Any]]) -> None:
+        rows[0][1] -= 1
+        rows[1][1] += 1
+
+    reader = _opened(forge_volume(b"12345", _three_blocks(change), key, store), store, key)
+    assert reader.read("q1", 0, 9) == b"345"
+    with pytest.raises(IndexRefused, match="fence"):
+        reader.size("p00000000")
+
+
+def test_s20_a_block_that_reaches_past_the_next_fence_is_refused(store: MemoryStore, key: DataKey) -> None:
+    blocks = [[*_full_block(0)[:-1], (b"x00000000", 0, 0)], [(b"q", 0, 0)]]
+    reader = _opened(forge_volume(b"", raw_index(blocks), key, store), store, key)
+    with pytest.raises(IndexRefused, match="order"):
+        reader.size("p00000000")
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,6 @@ def parse_footer(data: bytes, index_bytes: int, padding: Padding) -> Footer:
         raise IndexRefused("Its length does not fit its content.")
     if footer.fences_bytes > MAX_FENCES_BYTES:
         raise IndexRefused("Its fence table is too large.")
-    if not footer.blocks <= footer.files or (footer.files == 0) != (footer.blocks == 0):
-        raise IndexRefused("Its numbers of files and blocks do not fit.")
     # S-16
     if footer.files == 0 and (content or footer.content_bytes):
         raise IndexRefused("It lists no file but has content.")
@@ -189,8 +187,6 @@ def parse_fences(data: bytes, footer: Footer) -> list[Fence]:
         raise IndexRefused("Its fence table does not fit the footer.")
     if fences and not 0 < footer.fences_position - fences[-1].position <= MAX_BLOCK_BYTES:
         raise IndexRefused("Its last block has no possible length.")
-    if fences and fences[-1].offset > footer.content_bytes:
-        raise IndexRefused("A file lies outside the payload.")
     return fences
 
 
