@@ -45,7 +45,7 @@ def rows(quick: bool) -> list[Row]:
             stage.deposit(client)
             requests = [stage.request(client) for _ in range(count)]
             bare, released = _in_turns([stage.bare(body) for body in requests], client, requests)
-        database.close()
+            client.close()
     rate, bare_rate = count / sum(released.seconds), count / sum(bare.seconds)
     return [
         row("releases", AREA, rate, "1/s", baseline=bare_rate),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from paddock.crypto.dsse import Envelope
 from paddock.enclave.keepers import Granted, Keepers
-from paddock.errors import LeaseLost, PaddockError, Refused
+from paddock.errors import LeaseLost, PaddockError, Refused, Unavailable
 
 _RETRY_SECONDS = 0.5
 
@@ -52,14 +52,19 @@ class Leases:
         """Stop renewing, renew once more, and return the last leases: what the receipt carries.
 
         Raises:
-            LeaseLost: a keeper refused at the last moment.
-            Unavailable: one did not answer.
+            LeaseLost: a keeper refused at the last moment, or did not answer as long as its lease lasted.
         """
         self._stop.set()
         self._thread.join()
-        self.check()
-        self._renew()
-        self.check()
+        while True:
+            self.check()
+            try:
+                self._renew()
+                break
+            except Unavailable:
+                time.sleep(_RETRY_SECONDS)
+            except Refused:
+                self.check()
         return dict(self._newest)
 
     def _work(self) -> None:

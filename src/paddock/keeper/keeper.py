@@ -82,6 +82,10 @@ class Keeper:
         self._fingerprint = home.keys.public().fingerprint()
         self._party = home.party.fingerprint()
 
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
     def info(self) -> dict[str, Any]:
         """Public facts: whose keeper it is, its keys, its ledger's name."""
         return {
@@ -278,15 +282,16 @@ class Keeper:
     def _facts(self, connection: Connection, request: ReleaseRequest, own_nonce: str) -> KeeperFacts:
         contract = contract_id(request.contract.payload)
         assets = {item.asset for item in read_terms(request.contract.payload).inputs.values()}
-        rows = connection.execute(
-            select(tables.released.c.run, tables.released.c.run_key).where(tables.released.c.contract == contract)
-        ).all()
+        under = tables.released.c.contract == contract
+        used = connection.execute(select(func.count()).select_from(tables.released).where(under)).scalar_one()
+        this_run = select(tables.released.c.run_key).where(under, tables.released.c.run == request.binding.run)
         return KeeperFacts(
             party=self._home.party,
             keeper=self._home.keys.public(),
             challenge=self._issued(connection, own_nonce),
             revoked=self._revoked(connection, contract, assets),
-            released={row.run: row.run_key for row in rows},
+            runs_used=used,
+            released_to=connection.execute(this_run).scalar_one_or_none(),
             deposits=frozenset(self._known(connection, tables.deposits.c.asset, assets)),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -17,8 +19,14 @@ JsonBody = Annotated[dict[str, Any], Body()]
 
 
 def create_keeper_app(keeper: Keeper) -> FastAPI:
-    """The app over one keeper."""
-    app = create_app("Paddock keeper", version=version("paddock"), max_body_bytes=MAX_BODY_BYTES)
+    """The app over one keeper; when it stops, the keeper is closed."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        keeper.close()
+
+    app = create_app("Paddock keeper", version=version("paddock"), max_body_bytes=MAX_BODY_BYTES, lifespan=lifespan)
 
     @app.get("/v1/health")
     def health() -> dict[str, str]:

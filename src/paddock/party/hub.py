@@ -17,6 +17,10 @@ class HubClient:
         self._client = ServiceClient("hub", url)
         self.url = url
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def info(self) -> dict[str, Any]:
         """Version and public facts."""
         return self._client.get("/v1/info")

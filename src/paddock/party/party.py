@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from paddock.contract.asset import AssetKind, AssetRecord, read_asset
 from paddock.contract.draft import resolve_draft
@@ -39,7 +40,8 @@ from paddock.party.hub import HubClient
 from paddock.party.peers import AddressBook, Peer
 from paddock.seal import DataKey, VolumeReader, write_volume
 from paddock.service.client import ServiceClient
-from paddock.store import Store, open_store
+from paddock.store import Store
+from paddock.store.http import HttpStore
 from paddock.views import VolumeFiles, local_files
 
 DEPOSIT_PURPOSE = "deposit"
@@ -67,6 +69,21 @@ class Party:
         self.assets = Catalogue(home.folder)
         self.hub = HubClient(home.hub)
         self._keeper = ServiceClient("own keeper", home.keeper)
+        self._store = HttpStore(f"{home.hub}/v1/store", sign_request=self._store_request)
+
+    def close(self) -> None:
+        """Close the connections to hub, store and keeper."""
+        self.hub.close()
+        self._keeper.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # --- who is who ---
 
@@ -113,7 +130,7 @@ class Party:
 
     def store(self) -> Store:
         """The store behind the hub: ciphertext in, ciphertext out."""
-        return open_store(f"{self.home.hub}/v1/store", sign_request=self._store_request)
+        return self._store
 
     def seal(
         self, path: Path, name: str, kind: AssetKind, *, progress: Callable[[SealProgress], None] | None = None

@@ -9,7 +9,6 @@ Source: docs/spec/release.md (R-1 to R-12).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -68,7 +67,8 @@ class KeeperFacts:
         keeper: the keeper's own keys.
         challenge: the challenge whose nonce the request quotes, if this keeper ever issued it.
         revoked: why the contract or one of its assets was revoked, or None.
-        released: run id to run-key fingerprint of every release under this contract.
+        runs_used: how many runs under this contract were granted keys.
+        released_to: fingerprint of the run key that this very run was granted keys for, or None.
         deposits: asset ids whose data keys are deposited here.
     """
 
@@ -76,7 +76,8 @@ class KeeperFacts:
     keeper: PublicKeys
     challenge: IssuedChallenge | None
     revoked: str | None
-    released: Mapping[str, str]
+    runs_used: int
+    released_to: str | None
     deposits: frozenset[str]
 
 
@@ -175,7 +176,7 @@ def _check_challenge(contract: SignedContract, binding: Binding, facts: KeeperFa
         raise ChallengeRefused("The nonce was issued for another contract or run.")
     if now >= issued.expires:
         raise ChallengeRefused("The nonce has expired.")
-    if issued.used and facts.released.get(binding.run) != binding.keys.fingerprint():
+    if issued.used and facts.released_to != binding.keys.fingerprint():
         raise ChallengeRefused("The nonce was used already.")
 
 
@@ -190,11 +191,10 @@ def _verified_claims(terms: Terms, request: ReleaseRequest, policy: TrustPolicy,
 
 
 def _check_runs(terms: Terms, binding: Binding, facts: KeeperFacts) -> bool:
-    before = facts.released.get(binding.run)
-    if before is not None:
-        if before != binding.keys.fingerprint():  # R-11: the same run id with another key is no retry.
+    if facts.released_to is not None:
+        if facts.released_to != binding.keys.fingerprint():  # R-11: the same run id with another key is no retry.
             raise RunKeyChanged
         return True
-    if len(facts.released) >= terms.runs:  # R-10
+    if facts.runs_used >= terms.runs:  # R-10
         raise RunsUsedUp(f"{terms.runs} of {terms.runs} runs were used.")
     return False

@@ -63,6 +63,8 @@ class Cast:
         self.parties = {
             name: Party(home.with_addresses(hub=urls["hub"], keeper=urls[name])) for name, home in homes.items()
         }
+        for party in self.parties.values():
+            self._stack.callback(party.close)
         return self
 
     def __exit__(

@@ -108,7 +108,8 @@ def with_a_swapped_input(scene: Scene) -> Refusal:
 def _ask_keeper(party: Party, contract: Envelope, verified: VerifiedReceipt) -> PaddockError:
     body = {"contract": contract.to_dict(), "binding": verified.receipt.binding, "evidence": verified.receipt.evidence}
     try:
-        ServiceClient("keeper", party.home.keeper).post("/v1/releases", body)
+        with ServiceClient("keeper", party.home.keeper) as client:
+            client.post("/v1/releases", body)
     except PaddockError as error:
         return error
     raise RuntimeError("a fraud was not refused")
