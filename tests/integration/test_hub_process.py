@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,7 +175,16 @@ def test_a_hub_that_is_asked_to_stop_ends_runs_and_answers_who_waits(hub: HubPro
     run = str(hub.client.post("/v1/runs", north.request("run.request", {"contract": contract}).to_dict())["run"])
     events = hub.client.get(f"/v1/runs/{run}/events", {"after": 0, "wait": 20}, wait_seconds=20)["events"]
     enclave = events[0]["detail"]["pid"]
-    assert hub.stop(signal.SIGTERM).strip() == "stopped"
+    _wait(hub.client, run, "running")
+    answers: list[object] = []
+    with ServiceClient("hub", hub.url) as waiting:
+        path, ask = f"/v1/runs/{run}/events", {"after": 1, "wait": 25}
+        waiter = threading.Thread(target=lambda: answers.append(waiting.get(path, ask, wait_seconds=25)))
+        waiter.start()
+        time.sleep(0.3)  # by now it waits; an answer that came at once would have had to hold an event
+        assert hub.stop(signal.SIGTERM).strip() == "stopped"
+        waiter.join()
+    assert answers == [{"events": [], "state": "running"}]
     assert hub.process.returncode == 0
     assert not _alive(enclave)
     with ServiceClient("hub", hub.url) as client, pytest.raises(ServiceUnreachable):
@@ -191,8 +202,6 @@ def test_an_upload_that_is_cut_off_leaves_nothing(hub: HubProcess, folder: Path)
     hub.client.post("/v1/parties", north.record().to_dict())
     header = b64(north.request("store.put", {"name": "volume"}).to_json())
     host, port = hub.url.removeprefix("http://").split(":")
-    import socket
-
     with socket.create_connection((host, int(port))) as connection:
         head = (
             f"PUT /v1/store/volume HTTP/1.1\r\nHost: x\r\nPaddock-Request: {header}\r\nContent-Length: 1000000\r\n\r\n"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from paddock.crypto.digest import b64, unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.signing import SigningKey
 from paddock.engines.engine import STARTED, Engine, OnRunEvent
-from paddock.errors import EncodingRefused, Misconfigured, PaddockError
+from paddock.errors import EncodingRefused, Misconfigured, PaddockError, Unavailable
 from paddock.executors.executor import FINAL_EVENTS, Launch
 from paddock.hub import contracts, runs
 from paddock.hub.waiting import Waiting
@@ -26,6 +28,8 @@ from paddock.store import open_store
 MIGRATIONS = Path(__file__).with_name("migrations")
 MAX_UPLOADS = 16
 GIB = 1 << 30
+_FINISH_PAUSES = (0.1, 1.0, 5.0, *[15.0] * 40)
+_log = logging.getLogger("paddock.hub")
 Json = dict[str, Any]
 
 
@@ -64,6 +68,7 @@ class Hub:
     def __init__(self, config: HubConfig) -> None:
         self.config = config
         self.waiting = Waiting()
+        self._closing = threading.Event()
         self.uploads = anyio.CapacityLimiter(MAX_UPLOADS)
         self.blobs = open_store(config.store)
         self.database = Database.open(config.database, MIGRATIONS)
@@ -110,6 +115,7 @@ class Hub:
 
     def close(self) -> None:
         """End all runs and close the database."""
+        self._closing.set()
         self.engine.shutdown()
         self.database.close()
 
@@ -121,7 +127,7 @@ class Hub:
     def _on_run_event(self, run: str, event: Json) -> None:
         name = event.get("event")
         if name in FINAL_EVENTS:
-            self._finish(run, event)
+            self._finish_surely(run, event)
             return
         with self.database.write() as connection:
             if name == STARTED:
@@ -129,6 +135,19 @@ class Hub:
             else:
                 runs.add_event(connection, run, event)
         self.waiting.tell(run)
+
+    def _finish_surely(self, run: str, event: Json) -> None:
+        # A receipt exists once: while the database is full or busy, the engine's thread waits here with it.
+        for pause in _FINISH_PAUSES:
+            try:
+                self._finish(run, event)
+            except Unavailable:
+                _log.error("the end of run %s could not be written yet", run)
+                if self._closing.wait(pause):
+                    break
+            else:
+                return
+        self._finish(run, event)
 
     def _finish(self, run: str, event: Json) -> None:
         with self.database.write() as connection:

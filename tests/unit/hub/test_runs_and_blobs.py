@@ -13,8 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from paddock.crypto.digest import b64
-from paddock.errors import Misconfigured, RunEndedSilently
-from paddock.hub import events
+from paddock.errors import DatabaseUnavailable, Misconfigured, RunEndedSilently
+from paddock.hub import events, runs
 from paddock.hub.hub import MIGRATIONS, load_ledger_key
 from paddock.hub.schema import metadata
 from paddock.service.database import Database
@@ -280,6 +280,21 @@ def test_a_hub_that_restarts_ends_what_was_under_way(world: World) -> None:
         assert (shown["state"], shown["error"]["code"]) == ("failed", "E-RUN-24")
         assert world.get(f"/v1/contracts/{contract}")["state"] == "failed"
         world.run(contract)
+
+
+def test_a_receipt_waits_for_a_database_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = world.active()
+    run = world.run(contract)
+    finish, failures = runs.finish, iter([DatabaseUnavailable("Its disk is full.")])
+
+    def full_at_first(*arguments: Any) -> None:
+        for error in failures:
+            raise error
+        finish(*arguments)
+
+    monkeypatch.setattr(runs, "finish", full_at_first)
+    world.engine.tell(run, world.receipt(contract, run))
+    assert world.get(f"/v1/runs/{run}")["state"] == "succeeded"
 
 
 def test_the_ledger_key_is_made_once_and_private(tmp_path: Path) -> None:
