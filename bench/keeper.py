@@ -21,7 +21,7 @@ from paddock.crypto.signing import SigningKey
 from paddock.evidence.binding import Binding, Challenge
 from paddock.evidence.providers.simulated import SimulatedStatement
 from paddock.keeper.home import KeeperHome
-from paddock.keeper.keeper import DEPOSIT_PURPOSE, Keeper, read_release_request
+from paddock.keeper.keeper import DEPOSIT_PURPOSE, open_keeper, read_release_request
 from paddock.keeper.web import create_keeper_app
 from paddock.release import grant_info
 from paddock.seal import DataKey
@@ -38,8 +38,7 @@ def rows(quick: bool) -> list[Row]:
     count = 60 if quick else 400
     with tempfile.TemporaryDirectory() as folder:
         stage = _Stage(Path(folder))
-        database = stage.keeper_home.database()
-        app = create_keeper_app(Keeper(stage.keeper_home, database))
+        app = create_keeper_app(open_keeper(stage.keeper_home))
         with BackgroundServer([Served("keeper", app, "127.0.0.1", 0)]) as server:
             client = ServiceClient("keeper", server.urls["keeper"])
             stage.deposit(client)

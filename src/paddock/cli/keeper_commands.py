@@ -25,7 +25,7 @@ keeper.command("deposit")(deposit)
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
-def open_keeper(home: Home) -> KeeperHome:
+def keeper_home(home: Home) -> KeeperHome:
     """The keeper that lives in a party's home."""
     return KeeperHome.load(home.keeper_folder)
 
@@ -36,7 +36,7 @@ def policy_show(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False
 
     Example: paddock keeper policy show --home north
     """
-    own = open_keeper(Home.load(home.expanduser()))
+    own = keeper_home(Home.load(home.expanduser()))
     trust = own.policy()
     if json_output:
         say_json(trust.model_dump(mode="json"))
@@ -58,7 +58,7 @@ def policy_allow_simulator(
 
     Example: paddock keeper policy allow-simulator 0f1e… --home north
     """
-    allow_simulator(open_keeper(Home.load(home.expanduser())), key)
+    allow_simulator(keeper_home(Home.load(home.expanduser())), key)
     say_json({"allowed": key}) if json_output else say(f"Your keeper accepts that simulator from now on.\n{SIMULATED}")
 
 

@@ -15,7 +15,7 @@ from paddock.cli.machine_commands import doctor, job, level, measure
 from paddock.cli.output import say_error
 from paddock.cli.program_commands import program
 from paddock.cli.run_commands import receipt, results, run, runs
-from paddock.cli.service_commands import hub, serve, simulator, wait
+from paddock.cli.service_commands import hub, serve_everything, simulator, wait
 from paddock.errors import PaddockError
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ app.command(rich_help_panel=_WORK)(runs)
 app.command(rich_help_panel=_WORK)(results)
 app.add_typer(receipt, name="receipt", rich_help_panel=_PROVE)
 app.command(rich_help_panel=_PROVE)(measure)
-app.command(rich_help_panel=_SERVE)(serve)
+app.command("serve", rich_help_panel=_SERVE)(serve_everything)
 app.command(rich_help_panel=_SERVE)(wait)
 app.add_typer(hub, name="hub", rich_help_panel=_SERVE)
 app.add_typer(keeper, name="keeper", rich_help_panel=_SERVE)

@@ -9,16 +9,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from paddock.cli.keeper_commands import keeper, open_keeper
+from paddock.cli.keeper_commands import keeper, keeper_home
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from paddock.cli.output import SIMULATED, notice, say, say_json, working
-from paddock.cli.services import hub_service, keeper_service, local_engine
 from paddock.cli.simulator import SimulatorProcess, simulator_key
 from paddock.errors import ServiceUnreachable
 from paddock.party.home import Home
 from paddock.service.client import ServiceClient
-from paddock.service.serve import Served
-from paddock.service.serve import serve as serve_all
 
 hub = typer.Typer(no_args_is_help=True, help="The hub: contracts, runs, receipts, ciphertext; nothing readable.")
 simulator = typer.Typer(no_args_is_help=True, help="Stands in for attestation hardware (SIMULATED).")
@@ -28,7 +25,7 @@ SimulateOption = Annotated[
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 
 
-def serve(
+def serve_everything(
     home: HomeOption = DEFAULT_HOME,
     simulate: SimulateOption = False,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
@@ -37,14 +34,17 @@ def serve(
 
     Example: paddock serve --home north --simulate
     """
+    from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
+    from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
+
     own = Home.load(home.expanduser())
-    with local_engine(own.folder / "hub", simulate=simulate, parallel=parallel) as engine:
+    with make.local_engine(own.folder / "hub", simulate=simulate, parallel=parallel) as engine:
         hub_at, keeper_at = _address(own.hub), _address(own.keeper)
         services = [
-            Served("hub", hub_service(own.folder / "hub", engine), *hub_at),
-            Served("keeper", keeper_service(open_keeper(own)), *keeper_at),
+            Served("hub", make.hub_service(own.folder / "hub", engine), *hub_at),
+            Served("keeper", make.keeper_service(keeper_home(own)), *keeper_at),
         ]
-        serve_all(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
+        serve(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
 
 
 @hub.command("serve")
@@ -59,9 +59,12 @@ def hub_serve(
 
     Example: paddock hub serve --folder hub --port 7300 --simulate
     """
-    with local_engine(folder, simulate=simulate, parallel=parallel) as engine:
-        services = [Served("hub", hub_service(folder, engine), host, port)]
-        serve_all(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
+    from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
+    from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
+
+    with make.local_engine(folder, simulate=simulate, parallel=parallel) as engine:
+        services = [Served("hub", make.hub_service(folder, engine), host, port)]
+        serve(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
 
 
 @keeper.command("serve")
@@ -70,9 +73,12 @@ def keeper_serve(home: HomeOption = DEFAULT_HOME) -> None:
 
     Example: paddock keeper serve --home north
     """
+    from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
+    from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
+
     own = Home.load(home.expanduser())
-    services = [Served("keeper", keeper_service(open_keeper(own)), *_address(own.keeper))]
-    serve_all(services, ready=lambda urls: _ready(urls, simulated=None))
+    services = [Served("keeper", make.keeper_service(keeper_home(own)), *_address(own.keeper))]
+    serve(services, ready=lambda urls: _ready(urls, simulated=None))
 
 
 @simulator.command("key")

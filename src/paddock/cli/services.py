@@ -14,7 +14,7 @@ from paddock.executors.process import ProcessExecutor
 from paddock.hub.app import create_hub
 from paddock.hub.hub import HubConfig, load_ledger_key
 from paddock.keeper.home import KeeperHome
-from paddock.keeper.keeper import Keeper
+from paddock.keeper.keeper import open_keeper
 from paddock.keeper.web import create_keeper_app
 
 
@@ -51,7 +51,7 @@ def local_engine(folder: Path, *, simulate: bool, parallel: int) -> LocalEngineS
 
 def keeper_service(home: KeeperHome) -> FastAPI:
     """A keeper's application over its own folder."""
-    return create_keeper_app(Keeper(home, home.database()))
+    return create_keeper_app(open_keeper(home))
 
 
 def hub_service(folder: Path, engine: LocalEngineService) -> FastAPI:

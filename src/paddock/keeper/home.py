@@ -10,10 +10,9 @@ from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.errors import CryptoRefused, KeeperHomeInvalid
 from paddock.evidence.trust import TrustPolicy, read_trust_policy
-from paddock.service.database import Database
 
 _KEYS, _PUBLIC, _PARTY = "keys.json", "public.json", "party.json"
-_TRUST, _DATABASE = "trust.toml", "keeper.db"
+_TRUST = "trust.toml"
 EMPTY_POLICY = """\
 # What evidence this keeper accepts. With nothing here it accepts none and refuses every release.
 # To accept a simulator (it protects nobody from the machine's operator), name its key:
@@ -82,11 +81,6 @@ class KeeperHome:
             return read_trust_policy(self.trust_file().read_text(encoding="utf-8"))
         except OSError as error:
             raise KeeperHomeInvalid(f"{self.trust_file()}: {error.strerror}.") from error
-
-    def database(self) -> Database:
-        """The embedded database, its schema up to date."""
-        path = (self.folder / _DATABASE).resolve()
-        return Database.open(f"sqlite:///{path}", Path(__file__).parent / "migrations")
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -54,6 +55,7 @@ from paddock.service.database import Database
 CHALLENGE_LIFE = timedelta(seconds=180)
 MAX_OPEN_CHALLENGES = 10_000
 DEPOSIT_PURPOSE = "deposit"
+DATABASE = "keeper.db"
 _SQL_VARIABLES = 500
 
 
@@ -431,6 +433,16 @@ class Keeper:
             raise RequestReplayed
         row = {"by": request.by, "nonce": request.nonce, "at": write_moment(request.at)}
         connection.execute(insert(tables.requests).values(row))
+
+
+def open_keeper(home: KeeperHome) -> Keeper:
+    """The keeper that lives in a folder, over its embedded database.
+
+    Raises:
+        Misconfigured, Unavailable: the database cannot be opened.
+    """
+    path = (home.folder / DATABASE).resolve()
+    return Keeper(home, Database.open(f"sqlite:///{path}", Path(__file__).parent / "migrations"))
 
 
 def read_release_request(body: dict[str, Any]) -> ReleaseRequest:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from paddock.cli.identity_commands import create_home
-from paddock.cli.keeper_commands import allow_simulator, open_keeper
+from paddock.cli.keeper_commands import allow_simulator, keeper_home
 from paddock.cli.services import hub_service, keeper_service, local_engine
 from paddock.contract.asset import AssetKind
 from paddock.contract.signing import Proposal
@@ -101,7 +101,7 @@ class Stage:
         stack = ExitStack()
         home = self.parties[name].home
         host, port = home.keeper.removeprefix("http://").split(":")
-        served = Served(name, keeper_service(open_keeper(home)), host, int(port))
+        served = Served(name, keeper_service(keeper_home(home)), host, int(port))
         url = stack.enter_context(BackgroundServer([served])).urls[name]
         self._keepers[name] = stack
         self.parties[name].close()
@@ -178,7 +178,7 @@ class Stage:
             self._stack.callback(self.stop_keeper, name)
             self._stack.callback(self._close_party, name)
             if self.engine.simulator is not None:
-                allow_simulator(open_keeper(home), self.engine.simulator.key)
+                allow_simulator(keeper_home(home), self.engine.simulator.key)
         _introduce(self.parties)
         records = self.folder / "records"
         records.mkdir()

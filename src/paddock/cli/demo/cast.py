@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from paddock.cli.identity_commands import create_home
-from paddock.cli.keeper_commands import allow_simulator, open_keeper
+from paddock.cli.keeper_commands import allow_simulator, keeper_home
 from paddock.cli.services import LocalEngineService, hub_service, keeper_service, local_engine
 from paddock.party.party import Party
 from paddock.service.serve import BackgroundServer, Served
@@ -55,7 +55,7 @@ class Cast:
             self.operator = Operator(operator, engine)
             homes = {n: create_home(n, self._folder / n, hub=_ANY_PORT, keeper=_ANY_PORT) for n in self._names}
             services = [Served("hub", hub_service(operator, engine), "127.0.0.1", 0)]
-            services += [Served(n, keeper_service(open_keeper(home)), "127.0.0.1", 0) for n, home in homes.items()]
+            services += [Served(n, keeper_service(keeper_home(home)), "127.0.0.1", 0) for n, home in homes.items()]
             urls = self._stack.enter_context(BackgroundServer(services)).urls
         except BaseException:
             self._stack.close()
@@ -87,5 +87,5 @@ class Cast:
         if simulator is None:
             raise RuntimeError("the demo's engine has a simulator")
         for party in self.parties.values():
-            allow_simulator(open_keeper(party.home), simulator.key)
+            allow_simulator(keeper_home(party.home), simulator.key)
         return simulator.key

@@ -181,11 +181,11 @@ class _Play:
 
     def markers(self, folder: Path) -> list[bytes]:
         """Pieces of every file below `folder`, long enough to occur nowhere by chance."""
-        found = []
+        found: list[bytes] = []
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 content = path.read_bytes()
-                found += {content[:48], content[len(content) // 2 :][:48]}
+                found += [content[:48], content[len(content) // 2 :][:48]]
         return found
 
     def commit_frauds(self, cast: Cast, results: Results) -> list[Refusal]:
