@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import queue
 import secrets
 import shutil
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import paddock
 from paddock.cli.simulator import SimulatorProcess, simulator_key_file
 from paddock.crypto.dsse import Envelope
 from paddock.errors import PaddockError, Unavailable, from_dict
@@ -88,7 +88,7 @@ def with_a_changed_runtime(scene: Scene) -> Refusal:
     """Start a copy of the runtime in which one file was changed; the simulator measures what really runs."""
     with tempfile.TemporaryDirectory(prefix="paddock-changed-") as folder:
         copy = Path(folder) / "paddock"
-        shutil.copytree(Path(paddock.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(inspect.getfile(PaddockError)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
         changed = copy / "enclave" / "run.py"
         changed.write_text(changed.read_text(encoding="utf-8") + _CHANGE, encoding="utf-8")
         key_file = simulator_key_file(scene.simulator_folder)
