@@ -23,6 +23,7 @@ from paddock.testing.stores import MemoryStore
 
 SEGMENT_BYTES = 1 << 20
 LABEL = b"bench"
+ZEROS = memoryview(bytes(SEGMENT_BYTES))
 TARGET = "ratio >= 0.6"
 AREA = "seal"
 
@@ -201,9 +202,9 @@ class GeneratingStore(MemoryStore):
         stored = bytearray(length)
         stored[:skip] = self._header[:skip]
         last = offset + length == self._length
-        plain = bytes(length - skip - TAG_BYTES)
+        plain = ZEROS[: length - skip - TAG_BYTES]
         key.seal_segment(offset // SEGMENT_BYTES, last, plain, memoryview(stored)[skip:])
-        return bytes(stored)
+        return stored
 
 
 def _memory() -> list[Row]:
@@ -225,8 +226,7 @@ def _peak_growth(size: int) -> int:
     gc.collect()
     reset_peak_memory()
     before = peak_memory_bytes()
-    zeros = bytes(1 << 20)
-    sealed = write_volume([("file", (zeros for _ in range(size >> 20)))], key, store)
+    sealed = write_volume([("file", (ZEROS for _ in range(size >> 20)))], key, store)
     with VolumeReader.open(sealed.asset, store, key).open_file("file") as file:
         count = 0
         while piece := file.read(8 << 20):
