@@ -1003,3 +1003,128 @@ class DemoUnknown(Misconfigured):
 
     code = "E-PARTY-08"
     action = "Try: paddock demo; it needs pip install 'paddock[paddle,demo]' and a new folder."
+
+
+# --- program --------------------------------------------------------------------------------------------------
+
+
+class ProgramUnreadable(ProgramRefused):
+    """The file is not a program as PaddlePaddle saves it."""
+
+    code = "E-PROGRAM-01"
+    action = "Export the network again with: paddock program export (PaddlePaddle 3.3)."
+
+
+class OperatorRefused(ProgramRefused):
+    """The program uses an operator that is not on the list of allowed ones."""
+
+    code = "E-PROGRAM-02"
+    action = "Build the network without it; docs/spec/program.md lists what is allowed."
+
+
+class OperationRefused(ProgramRefused):
+    """An operation of the program breaks a rule."""
+
+    code = "E-PROGRAM-03"
+    action = "Change the network at the place that is named, and check it with: paddock program check."
+
+
+class ProgramTooLarge(ProgramRefused):
+    """The program is larger than may be read or run."""
+
+    code = "E-PROGRAM-04"
+    action = "Make the network or the batch smaller, or have the contract allow more memory."
+
+
+class WeightsRefused(ProgramRefused):
+    """The weights are not those of the program."""
+
+    code = "E-PROGRAM-05"
+    action = "Use the weights that were exported with the program or trained from it."
+
+
+class NetworkNotCarried(ProgramRefused):
+    """The exported program does not do what the network does."""
+
+    code = "E-PROGRAM-06"
+    action = "Write what is named with PaddlePaddle's ordinary layers, so that the exported graph says it."
+
+
+class NetworkUnusable(Misconfigured):
+    """The network cannot be exported."""
+
+    code = "E-PROGRAM-07"
+    action = "Give FILE.py:CLASS of a paddle.nn.Layer that needs no arguments, and each input as name:dtype[-1,sizes]."
+
+
+# --- jobs -----------------------------------------------------------------------------------------------------
+
+
+class ParametersRefused(JobRefused):
+    """The parameters of a step break a rule."""
+
+    code = "E-JOB-01"
+    action = "Correct what is named; paddock job explain KIND lists what there is."
+
+
+class JobUnknown(JobRefused):
+    """There is no such kind of job."""
+
+    code = "E-JOB-02"
+    action = "Use one of those that paddock job list shows."
+
+
+class StepInputRefused(JobRefused):
+    """A step's input is not what its role needs."""
+
+    code = "E-JOB-03"
+    action = "Give the role an asset of the right kind; paddock job explain KIND says which."
+
+
+class DataUnreadable(JobRefused):
+    """A data file cannot be read."""
+
+    code = "E-JOB-04"
+    action = "Its owner corrects the file that is named (CSV with a header, .npy or .safetensors) and seals it again."
+
+
+class FieldMissing(JobRefused):
+    """The data do not have a field that the mapping names."""
+
+    code = "E-JOB-05"
+    action = "Compare the mapping's names with the data's; case and spelling count."
+
+
+class ShapeMismatch(JobRefused):
+    """Data and program do not fit together."""
+
+    code = "E-JOB-06"
+    action = "Correct the mapping or use the program that belongs to these data."
+
+
+class ValuesRefused(JobRefused):
+    """Data hold values that cannot be used."""
+
+    code = "E-JOB-07"
+    action = "Its owner corrects the field that is named and seals the data again."
+
+
+class Diverged(JobRefused):
+    """Training ran out of the range of numbers."""
+
+    code = "E-JOB-08"
+    action = "Use a smaller learning rate, or normalise the inputs."
+
+
+class MemoryExceeded(JobRefused):
+    """The step needs more memory than the contract allows."""
+
+    code = "E-JOB-09"
+    action = "Use smaller batches or data, or have the contract allow more memory."
+
+
+class ForeignKeeper(PartyRefused):
+    """Another party's keeper answers at your keeper's address."""
+
+    code = "E-PARTY-09"
+    action = "Stop it, or make your home with another address: paddock init NAME --home DIR --keeper URL."

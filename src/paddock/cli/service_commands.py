@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
@@ -13,7 +13,7 @@ from paddock.cli.keeper_commands import keeper, keeper_home
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from paddock.cli.output import SIMULATED, notice, say, say_json, working
 from paddock.cli.simulator import SimulatorProcess, simulator_key
-from paddock.errors import ServiceUnreachable
+from paddock.errors import ForeignKeeper, ServiceUnreachable
 from paddock.party.home import Home
 from paddock.service.client import ServiceClient
 
@@ -103,16 +103,18 @@ def wait(
     own = Home.load(home.expanduser())
     deadline = time.monotonic() + seconds
     with working("waiting for hub and keeper", quiet=json_output):
-        for name, url in (("hub", own.hub), ("own keeper", own.keeper)):
-            _wait_for(name, url, deadline)
+        _wait_for("hub", own.hub, deadline, "/v1/health")
+        answering = _wait_for("own keeper", own.keeper, deadline, "/v1/info")
+    if answering.get("party") != own.fingerprint:
+        raise ForeignKeeper(f"At {own.keeper}.")
     say_json({"hub": own.hub, "keeper": own.keeper}) if json_output else say("Hub and keeper answer.")
 
 
-def _wait_for(name: str, url: str, deadline: float) -> None:
+def _wait_for(name: str, url: str, deadline: float, path: str) -> dict[str, Any]:
     while True:
         try:
-            ServiceClient(name, url, timeout_seconds=2).get("/v1/health")
-            return
+            with ServiceClient(name, url, timeout_seconds=2) as client:
+                return client.get(path)
         except ServiceUnreachable:
             if time.monotonic() > deadline:
                 raise
