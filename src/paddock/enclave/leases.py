@@ -21,13 +21,19 @@ class Leases:
 
     The wait is measured by the process's monotonic clock, which the host cannot set back; a lease that was not renewed
     within its length is lost even if the keeper was only slow.
+
+    Args:
+        keepers: to ask.
+        granted: what they released, with the first leases.
+        lease_seconds: how long a lease lasts.
+        asked: `time.monotonic()` before the first leases were asked for: an answer held back gains no time.
     """
 
-    def __init__(self, keepers: Keepers, granted: Mapping[str, Granted], lease_seconds: int) -> None:
+    def __init__(self, keepers: Keepers, granted: Mapping[str, Granted], lease_seconds: int, *, asked: float) -> None:
         self._keepers = keepers
         self._length = float(lease_seconds)
         self._newest: dict[str, Envelope] = {name: row.lease for name, row in granted.items()}
-        self._good_until = time.monotonic() + self._length
+        self._good_until = asked + self._length
         self._lost: PaddockError | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -55,9 +56,10 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
         raise EvidenceMissing(f"{contract.terms.level} demands evidence, and there is nothing to attest with.")
     events.phase("attested", media_type=None if evidence is None else evidence.media_type)
     # 3.
+    asked = time.monotonic()
     granted = keepers.release(binding, evidence)
     events.phase("released", keepers=", ".join(keepers.names))
-    leases = Leases(keepers, granted, contract.terms.limits.lease_seconds)
+    leases = Leases(keepers, granted, contract.terms.limits.lease_seconds, asked=asked)
     # 4.
     store = open_store(launch.store)
     inputs = _open_inputs(contract, granted, store)
