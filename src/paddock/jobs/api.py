@@ -1,0 +1,103 @@
+"""What an enclave and a job say to one another. Arrays and files in, files out; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+
+class Files(Protocol):
+    """The files of one volume, read-only."""
+
+    def names(self) -> list[str]:
+        """Paths, sorted."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Size in bytes."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """The file's content from its beginning."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Args:
+        step: steps done.
+        total: steps in all.
+        values: numbers to show, e.g. `{"epoch": 3, "loss": 0.41}`.
+    """
+
+    step: int
+    total: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What a job is given.
+
+    Args:
+        parameters: JSON values, as signed in the contract.
+        inputs: role to volumes, in the signed order.
+        progress: takes news; called at most a few times per second.
+        check: called between batches; raises when the run must end.
+        memory_limit_bytes: what data and tensors may take together.
+    """
+
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Sequence[Files]]
+    progress: Callable[[Progress], None]
+    check: Callable[[], None]
+    memory_limit_bytes: int
+
+
+Outputs = dict[str, dict[str, bytes]]
+"""Output's name to path inside its volume to content."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a job's inputs are for.
+
+    Args:
+        required: whether a step must name at least one.
+        about: what it is, in a few words.
+        many: whether it may be more than one volume.
+    """
+
+    required: bool
+    about: str
+    many: bool = False
+
+
+class JobKind(Protocol):
+    """A kind of job. Importing it must not import PaddlePaddle; running it may."""
+
+    name: str
+    roles: Mapping[str, Role]
+    outputs: tuple[str, ...]
+
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Return if a step with these parameters can be run, as far as they alone can tell.
+
+        Raises:
+            ParametersRefused: what is wrong.
+        """
+
+    def parameters_schema(self) -> dict[str, Any]:
+        """The parameters as JSON schema."""
+        ...
+
+    def run(self, context: JobContext) -> Outputs:
+        """Do the work.
+
+        Raises:
+            JobRefused, ProgramRefused: the inputs are not such that it can be done.
+        """
+        ...

@@ -1,0 +1,18 @@
+"""PaddlePaddle, imported once and quietly. Every module of this room takes it from here."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+with warnings.catch_warnings():
+    # At import it says that compiling extensions would be faster with ccache, and that some of its own calls are
+    # deprecated. Nothing is compiled here, and a job's process has nobody to read this.
+    warnings.simplefilter("ignore")
+    import paddle
+
+engine: Any = paddle
+functional: Any = paddle.nn.functional
+kernels: Any = paddle._C_ops  # noqa: SLF001 - recurrent layers have no public functional form
+
+__all__ = ["engine", "functional", "kernels"]

@@ -1,0 +1,1 @@
+"""Sample data and networks: what the demo's parties bring."""

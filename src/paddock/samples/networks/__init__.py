@@ -1,0 +1,1 @@
+"""Networks as their developers wrote them: ordinary files, read by `paddock program export`."""
