@@ -6,9 +6,10 @@ Source: docs/spec/attestation.md, docs/spec/release.md, docs/spec/receipt.md.
 from __future__ import annotations
 
 import importlib
-import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from paddock.contract.levels import LEVELS, Tee
@@ -45,11 +46,62 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
         PaddockError: the step that failed; nothing readable was left behind.
     """
     started = datetime.now(UTC)
-    preload = _preload(contract)
     # 1.
     keys = PrivateKeys.generate()
-    keepers = Keepers(contract, launch.run, keys, launch.keepers)
+    # 2. to 4. Meanwhile the engine loads, which takes seconds and needs no secret. It must load on this thread: elsewhere
+    # PaddlePaddle would leave this one without its dynamic mode.
+    with ThreadPoolExecutor(1) as pool:
+        proving = pool.submit(_prove, launch, contract, keys, events)
+        importlib.import_module("paddock.jobs.engine")
+        proved = proving.result()
+    # 5.
+    progress = ProgressSealer(contract, launch.run, keys, events)
+    try:
+        made = run_steps(
+            contract.terms,
+            proved.inputs,
+            check=proved.leases.check,
+            progress=lambda step, value: progress.report(step, value.step, value.total, value.values),
+            entered=lambda step: events.phase("running", step=step.name, kind=step.kind),
+        )
+    finally:
+        progress.close()
+    # 6.
+    events.phase("sealing")
+    outputs = seal_outputs(contract, launch.run, made, proved.store)
+    events.phase("uploaded", outputs=", ".join(sorted(outputs)))
+    # 7.
+    ended = datetime.now(UTC)
+    last = proved.leases.finish()
+    receipt = _receipt(contract=contract, proved=proved, leases=last, outputs=outputs, times=(started, ended))
+    return sign_receipt(receipt, keys)
+
+
+def open_contract(launch: Launch) -> SignedContract:
+    """The launch's contract, if every party signed it: asked here as every keeper will ask it again.
+
+    Raises:
+        ContractRefused: it is not.
+    """
+    return verify_contract(launch.envelope())
+
+
+@dataclass(frozen=True)
+class _Proved:
+    """What a run holds once every keeper believed it."""
+
+    binding: Binding
+    evidence: UnverifiedEvidence | None
+    granted: Mapping[str, Granted]
+    leases: Leases
+    store: Store
+    inputs: dict[str, VolumeFiles]
+
+
+def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: EventWriter) -> _Proved:
+    """Steps 2 to 4."""
     # 2.
+    keepers = Keepers(contract, launch.run, keys, launch.keepers)
     binding = keepers.challenge()
     evidence = collect_evidence(launch.attester, binding.report_data())
     if evidence is None and Tee.NONE not in LEVELS[contract.terms.level].evidence:
@@ -64,57 +116,7 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
     store = open_store(launch.store)
     inputs = _open_inputs(contract, granted, store)
     events.phase("opened", inputs=", ".join(sorted(inputs)))
-    # 5.
-    progress = ProgressSealer(contract, launch.run, keys, events)
-    try:
-        preload.join()
-        made = run_steps(
-            contract.terms,
-            inputs,
-            check=leases.check,
-            progress=lambda step, value: progress.report(step, value.step, value.total, value.values),
-            entered=lambda step: events.phase("running", step=step.name, kind=step.kind),
-        )
-    finally:
-        progress.close()
-    # 6.
-    events.phase("sealing")
-    outputs = seal_outputs(contract, launch.run, made, store)
-    events.phase("uploaded", outputs=", ".join(sorted(outputs)))
-    # 7.
-    ended = datetime.now(UTC)
-    last = leases.finish()
-    receipt = _receipt(
-        contract=contract,
-        binding=binding,
-        evidence=evidence,
-        granted=granted,
-        leases=last,
-        outputs=outputs,
-        times=(started, ended),
-    )
-    return sign_receipt(receipt, keys)
-
-
-def open_contract(launch: Launch) -> SignedContract:
-    """The launch's contract, if every party signed it: asked here as every keeper will ask it again.
-
-    Raises:
-        ContractRefused: it is not.
-    """
-    return verify_contract(launch.envelope())
-
-
-def _preload(contract: SignedContract) -> threading.Thread:
-    """Load the deep-learning engine while the keepers are asked; it takes seconds, and needs no secret."""
-    thread = threading.Thread(target=_load_engine, name="preload", daemon=True)
-    if contract.terms.steps:
-        thread.start()
-    return thread
-
-
-def _load_engine() -> None:
-    importlib.import_module("paddock.jobs.engine")
+    return _Proved(binding, evidence, granted, leases, store, inputs)
 
 
 def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store: Store) -> dict[str, VolumeFiles]:
@@ -130,27 +132,25 @@ def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store
 def _receipt(
     *,
     contract: SignedContract,
-    binding: Binding,
-    evidence: UnverifiedEvidence | None,
-    granted: Mapping[str, Granted],
+    proved: _Proved,
     leases: Mapping[str, Envelope],
     outputs: dict[str, OutputReceipt],
     times: tuple[datetime, datetime],
 ) -> Receipt:
-    statements = [row.statement for row in granted.values()]
+    statements = [row.statement for row in proved.granted.values()]
     return Receipt(
         version="paddock/receipt/v1",
-        run=binding.run,
+        run=proved.binding.run,
         contract_id=contract.id,
         contract=contract.envelope.to_dict(),
-        binding=binding.to_dict(),
-        evidence=None if evidence is None else evidence.to_wrapper(),
+        binding=proved.binding.to_dict(),
+        evidence=None if proved.evidence is None else proved.evidence.to_wrapper(),
         # What the keepers found; whoever verifies the receipt reads it from the evidence and compares (V-10).
         simulated=any(statement.simulated for statement in statements),
         measurement=statements[0].measurement,
         keepers={
             name: KeeperReceipt(release=row.release.to_dict(), lease=leases[name].to_dict())
-            for name, row in granted.items()
+            for name, row in proved.granted.items()
         },
         inputs={name: item.asset for name, item in contract.terms.inputs.items()},
         outputs=outputs,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any
 
+_root = logging.getLogger()
+_before = (_root.level, list(_root.handlers))
 with warnings.catch_warnings():
     # At import it says that compiling extensions would be faster with ccache, and that some of its own calls are
     # deprecated. Nothing is compiled here, and a job's process has nobody to read this.
     warnings.simplefilter("ignore")
     import paddle
+
+# It also makes itself the logger of the whole process, at a level at which every request of ours would be printed.
+_root.setLevel(_before[0])
+_root.handlers[:] = _before[1]
 
 engine: Any = paddle
 functional: Any = paddle.nn.functional
