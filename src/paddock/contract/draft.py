@@ -77,7 +77,7 @@ def resolve_draft(text: str, directory: Directory, *, measurement: str, now: dat
         "runs": draft.get("runs", 1),
         "parties": parties,
         "inputs": inputs,
-        "steps": [_step(number, step) for number, step in enumerate(draft.get("steps", []))],
+        "steps": [_step(number, step) for number, step in enumerate(_steps(draft))],
         "outputs": {name: _output(name, row) for name, row in _table(draft, "outputs").items()},
         "environment": _environment(draft.get("environment", {}), measurement),
         "limits": {
@@ -95,7 +95,7 @@ def resolve_draft(text: str, directory: Directory, *, measurement: str, now: dat
 def _read(text: str) -> dict[str, Any]:
     try:
         draft = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DraftRefused(f"The file is not TOML: {error}.") from error
     unknown = sorted(set(draft) - _MEMBERS)
     if unknown:
@@ -122,10 +122,20 @@ def _expiry(draft: dict[str, Any]) -> str:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise DraftRefused("expires needs a time zone: expires = 2027-01-31T00:00:00Z.")
-        return write_moment(value)
+        try:
+            return write_moment(value)
+        except OverflowError as error:
+            raise DraftRefused("expires is outside the calendar.") from error
     if isinstance(value, date):
         return f"{value.isoformat()}T00:00:00Z"
     raise DraftRefused("The draft needs an expiry: expires = 2027-01-31T00:00:00Z.")
+
+
+def _steps(draft: dict[str, Any]) -> list[Any]:
+    value = draft.get("steps", [])
+    if not isinstance(value, list):
+        raise DraftRefused("The draft needs tables [[steps]].")
+    return value
 
 
 def _step(number: int, step: Any) -> dict[str, Any]:

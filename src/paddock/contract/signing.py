@@ -42,7 +42,7 @@ class Proposal:
 
 def contract_id(payload: bytes) -> str:
     """The id of a contract: the digest of its canonical terms (C-13)."""
-    return sha256_id(payload)
+    return sha256_id(payload)  # C-13: over the bytes, not over what a reader made of them.
 
 
 def propose(terms: Terms) -> Envelope:

@@ -1,10 +1,11 @@
 """The terms of a contract: what all parties sign.
 
-Source: docs/spec/contract.md §2 (C-1, C-3, C-5 to C-10, C-15).
+Source: docs/spec/contract.md §2 (C-1, C-3, C-5 to C-10, C-15, C-20).
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
@@ -28,7 +29,9 @@ from paddock.crypto.moment import Moment, read_moment
 from paddock.errors import EncodingRefused, LevelRefused, TermsRefused
 
 MAX_TERMS_BYTES = 1 << 20
+MAX_INPUTS = 512  # their ids, 74 bytes each, fit into one entry of a keeper's ledger
 VERSION = "paddock/contract/v1"
+_UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def _digest(text: str) -> str:
@@ -88,7 +91,7 @@ class StepTerms(_Strict):
 
     name: Name
     kind: Name
-    inputs: dict[Name, Annotated[tuple[Reference, ...], Field(min_length=1, max_length=1024)]]
+    inputs: dict[Name, Annotated[tuple[Reference, ...], Field(min_length=1, max_length=MAX_INPUTS)]]
     parameters: dict[str, Any]
 
 
@@ -120,12 +123,12 @@ class Terms(_Strict):
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     road: Literal["enclave"]
-    level: Level
+    level: Level  # L-6: among the bytes that every party signs.
     created: Moment
     expires: Moment
     runs: Annotated[int, Field(ge=1, le=1_000_000)]
     parties: Annotated[dict[Name, PartyTerms], Field(min_length=1, max_length=64)]
-    inputs: Annotated[dict[Name, InputTerms], Field(min_length=1, max_length=1024)]
+    inputs: Annotated[dict[Name, InputTerms], Field(min_length=1, max_length=MAX_INPUTS)]
     steps: Annotated[tuple[StepTerms, ...], Field(min_length=1, max_length=64)]
     outputs: Annotated[dict[Name, OutputTerms], Field(min_length=1, max_length=256)]
     environment: EnvironmentTerms
@@ -137,6 +140,7 @@ class Terms(_Strict):
         _check_references(self)
         _check_outputs(self)
         _check_limits(self)
+        _check_texts(self)
         return self
 
     def to_bytes(self) -> bytes:
@@ -166,7 +170,7 @@ def read_terms(payload: bytes) -> Terms:
 
     Raises:
         TermsRefused: not canonical (C-1), a member unknown, missing or ill-typed (C-3), or a rule between members
-            broken (C-5 to C-10, C-15).
+            broken (C-5 to C-10, C-15, C-20).
     """
     try:
         parse_canonical(payload, max_bytes=MAX_TERMS_BYTES)  # C-1
@@ -228,7 +232,7 @@ def _check_references(terms: Terms) -> None:
 def _check_outputs(terms: Terms) -> None:
     steps = {step.name for step in terms.steps}
     for name, output in terms.outputs.items():
-        if output.source.split(".")[0] not in steps:  # C-7
+        if output.source.split(".")[0] not in steps:  # C-7: every output has a source and known recipients.
             raise ValueError(f"output '{name}' comes from '{output.source}', which is no step")
         for recipient in output.to:
             if recipient not in terms.parties:
@@ -242,3 +246,16 @@ def _check_limits(terms: Terms) -> None:
         raise ValueError("the contract expires before it begins")
     if LEVELS[terms.level].needs_measurement and not terms.environment.measurements:  # C-15
         raise ValueError(f"{terms.level} needs at least one accepted measurement")
+
+
+def _check_texts(terms: Terms) -> None:
+    # C-20: whoever signs reads these on a screen; no sign may move its cursor, hide a part or turn the reading order.
+    stack: list[Any] = [terms.title, *(step.parameters for step in terms.steps)]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend((*item.keys(), *item.values()))
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+        elif isinstance(item, str) and any(unicodedata.category(sign) in _UNSHOWN for sign in item):
+            raise ValueError("a text holds a control or formatting character")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import rfc8785
@@ -32,7 +33,7 @@ def canonical(value: Any) -> bytes:
 
 
 def parse(data: bytes, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Json:
-    """Read one JSON object strictly: UTF-8, no key twice, no NaN, bounded size and depth.
+    """Read one JSON object strictly: UTF-8, no key twice, no NaN or infinity, bounded size and depth.
 
     Raises:
         EncodingRefused: anything else.
@@ -40,7 +41,8 @@ def parse(data: bytes, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Json:
     if len(data) > max_bytes:
         raise EncodingRefused(f"The document has {len(data)} bytes; at most {max_bytes} are read.")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise EncodingRefused("The document is not JSON.") from error
     if not isinstance(value, dict):
@@ -70,6 +72,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> Json:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def _check_depth(value: Any) -> None:

@@ -31,6 +31,8 @@ ENCAPSULATED_BYTES = 1120
 TAG_BYTES = 16
 OVERHEAD_BYTES = ENCAPSULATED_BYTES + TAG_BYTES
 _MLKEM_PUBLIC_BYTES = 1184
+# A point of low order yields zero with every scalar: noticed as the key is read, not when something is sealed to it.
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(32))
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -47,7 +49,12 @@ class RecipientKey:
             mlkem = MLKEM768PublicKey.from_public_bytes(self.raw[:_MLKEM_PUBLIC_BYTES])
         except ValueError as error:
             raise EncodingRefused("A recipient key is not a valid ML-KEM-768 key.") from error
-        self._key = MLKEM768X25519PublicKey(mlkem, X25519PublicKey.from_public_bytes(self.raw[_MLKEM_PUBLIC_BYTES:]))
+        x25519 = X25519PublicKey.from_public_bytes(self.raw[_MLKEM_PUBLIC_BYTES:])
+        try:
+            _PROBE.exchange(x25519)
+        except ValueError as error:
+            raise EncodingRefused("A recipient key holds an X25519 point of low order.") from error
+        self._key = MLKEM768X25519PublicKey(mlkem, x25519)
 
     def seal(self, secret: bytes, info: bytes) -> bytes:
         """Seal `secret` so that only the private half opens it, and only for the purpose `info`.

@@ -29,6 +29,7 @@ class PublicKeys:
 
     @cached_property
     def _fingerprint(self) -> str:
+        # C-2: over both keys, so that neither is exchanged behind a fingerprint that people compared.
         digest = sha256(b"paddock/fingerprint/v1\0" + canonical(self.to_dict()))
         text = base64.b32encode(digest).decode("ascii").rstrip("=")
         return "-".join(text[i : i + 4] for i in range(0, len(text), 4))

@@ -46,7 +46,7 @@ def _fail(events: EventWriter, launch: Launch | None, contract: SignedContract |
     if LEVELS[contract.terms.level].host_sees_logs:
         events.failed(error, [])
         return error.exit_code
-    # What a job found wrong may say something of the data: only the parties read it.
+    # L-5, V-12: what a job found wrong may say something of the data: only the parties read it.
     info = failure_info(contract.id, launch.run)
     message = canonical(error.as_dict())[:FAILURE_BYTES].ljust(FAILURE_BYTES)
     parties = [party.keys.public() for party in contract.terms.parties.values()]

@@ -34,6 +34,7 @@ def seal_outputs(
         if output.source not in made:
             raise OutputMissing(f"'{output.source}' was not made.")
         data_key = DataKey.generate()
+        # L-4: the size of an output tells nothing where the level says so.
         options = SealOptions(padding="padme" if LEVELS[contract.terms.level].pads_outputs else "none")
         volume = write_volume(in_order(made[output.source]), data_key, sink, options=options)
         purpose = wrap_purpose(contract.id, run, name)

@@ -83,6 +83,7 @@ class Binding:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 128:
+    # ids, fingerprints and nonces are ASCII; nothing else reaches a database or a hash.
+    if not isinstance(value, str) or not 0 < len(value) <= 128 or not (value.isascii() and value.isprintable()):
         raise EvidenceMalformed("A field of the binding is not well formed.")
     return value

@@ -34,7 +34,7 @@ class UnverifiedEvidence:
         Raises:
             EvidenceMalformed: another shape, another message type, not base64url, or too large (A-6).
         """
-        if not isinstance(record, list) or len(record) != 3 or record[2] != _CMW_EVIDENCE:  # A-6
+        if not isinstance(record, list) or len(record) != 3 or not _is_evidence(record[2]):  # A-6
             raise EvidenceMalformed("It is not a Conceptual Message Wrapper of evidence.")
         media_type, value = record[0], record[1]
         if not isinstance(media_type, str) or not isinstance(value, str) or len(value) > MAX_EVIDENCE_BYTES * 4 // 3:
@@ -47,6 +47,11 @@ class UnverifiedEvidence:
         if wrapped.to_wrapper() != record:
             raise EvidenceMalformed("Its value is not canonical base64url.")
         return wrapped
+
+
+def _is_evidence(message_type: object) -> bool:
+    # 2.0 equals 2, and JSON has both.
+    return type(message_type) is int and message_type == _CMW_EVIDENCE
 
 
 @dataclass(frozen=True)

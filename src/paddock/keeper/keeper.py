@@ -1,6 +1,6 @@
 """The keeper's acts: each is one transaction; what it says is on disk before it is said.
 
-Source: docs/spec/release.md §3 (R-13 to R-17).
+Source: docs/spec/release.md §3 and §4 (R-13 to R-17).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Keeper:
             grant = decide(request, facts, policy=policy, now=now)
             data_keys = self._unwrap(connection, grant.assets)
             statement = self._record(connection, request, grant, own_nonce, now)
-        # The transaction is on disk: from here on the release has happened, whether or not the answer arrives.
+        # R-13: the transaction is on disk; from here on the release has happened, whether or not the answer arrives.
         public = self._home.keys.public()
         secret = canonical({asset: b64(key.raw()) for asset, key in data_keys.items()})
         sealed = request.binding.keys.seal.seal(secret, grant_info(grant.contract.id, grant.run, public.fingerprint()))
@@ -162,7 +162,7 @@ class Keeper:
 
         Raises:
             LeaseRefused: no such release, or the contract expired meanwhile.
-            Revoked: the party revoked the contract or one of its assets.
+            Revoked: the party revoked the contract or one of its assets (R-17).
             RequestRefused: not signed by the run's key.
         """
         now = self._clock()
@@ -184,7 +184,7 @@ class Keeper:
                 raise LeaseRefused("It was asked for another run than keys were released to.")
             self._remember(connection, request, now)
             revoked = self._revoked(connection, contract, self._assets_of(row))
-            if revoked is not None:  # R-16
+            if revoked is not None:  # R-17
                 raise Revoked(revoked)
             if now >= read_moment(row.expires):
                 raise LeaseRefused(f"The contract expired at {row.expires}.")
@@ -209,7 +209,7 @@ class Keeper:
         now = self._clock()
         request = self._from_party(envelope, "deposit", now)
         asset, kind, wrapped = (request.body.get(key) for key in ("asset", "kind", "wrapped"))
-        if set(request.body) != {"asset", "kind", "wrapped"} or not is_digest(asset) or kind not in set(AssetKind):
+        if set(request.body) != {"asset", "kind", "wrapped"} or not is_digest(asset) or kind not in list(AssetKind):
             raise RequestRefused("A deposit needs an asset id, its kind and a wrapped key.")
         raw = unb64(wrapped)
         DataKey.unwrap(raw, self._home.keys.seal, str(asset), DEPOSIT_PURPOSE)
@@ -409,17 +409,16 @@ class Keeper:
         )
 
     def _from_party(self, envelope: Envelope, action: str, now: datetime) -> Request:
-        try:
-            return verify_request(
-                envelope,
-                self._home.party.sign,
-                action=action,
-                audience=self._fingerprint,
-                sender=self._party,
-                now=now,
-            )
-        except CryptoRefused as error:
-            raise NotTheOwner from error
+        if claimed_sender(envelope) != self._party:
+            raise NotTheOwner
+        return verify_request(
+            envelope,
+            self._home.party.sign,
+            action=action,
+            audience=self._fingerprint,
+            sender=self._party,
+            now=now,
+        )
 
     def _remember(self, connection: Connection, request: Request, now: datetime) -> None:
         """Refuse a request that was seen before; forget those too old to pass anyway (C-16)."""

@@ -5,6 +5,7 @@ Source: docs/spec/receipt.md §3 (V-11).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from paddock.crypto.signing import VerifyKey
 from paddock.errors import CryptoRefused, ProgressRefused, SignatureRefused
 
 MESSAGE_BYTES = 1024
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 
 
 def progress_info(contract: str, run: str, sequence: int) -> bytes:
@@ -55,8 +57,15 @@ def open_progress(sealed: bytes, key: OpeningKey, *, contract: str, run: str, se
         value: dict[str, Any] = parse(key.open(sealed, progress_info(contract, run, sequence)).rstrip(b" "))
         body = value["body"]
         signed = canonical({"body": body, "contract": contract, "run": run})
-        values = {str(name): float(number) for name, number in body["values"].items()}
-        step, done, total = str(body["step"]), int(body["done"]), int(body["total"])
+        values = {_name(name): float(number) for name, number in body["values"].items()}
+        step, done, total = _name(body["step"]), int(body["done"]), int(body["total"])
         return ProgressMessage(step, done, total, values, signed, unb64(value["sig"], 64))
     except (CryptoRefused, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProgressRefused from error
+
+
+def _name(text: object) -> str:
+    # V-11: the host can seal any words, and these are shown before the receipt is there.
+    if not isinstance(text, str) or not _NAME.fullmatch(text):
+        raise ValueError("not a name")
+    return text

@@ -96,10 +96,10 @@ def verify_receipt(envelope: Envelope, *, policy: TrustPolicy, expected_contract
         envelope.verify_by(binding.keys.sign, RECEIPT_TYPE)
     except CryptoRefused:
         raise ReceiptMismatch("It is not signed by the run key that was attested.") from None
-    # 7. V-8, V-9
+    # 7. V-8
     if receipt.inputs != {name: item.asset for name, item in contract.terms.inputs.items()}:
         raise ReceiptMismatch("Its inputs are not those of the contract.")
-    _check_outputs(receipt, contract)
+    _check_outputs(receipt, contract)  # V-9
     # 8. V-10
     simulated = claims.simulated if claims is not None else False
     measurement = claims.measurement if claims is not None else None

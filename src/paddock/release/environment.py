@@ -22,6 +22,7 @@ def check_environment(terms: Terms, claims: Claims) -> None:
     try:
         tee = Tee(claims.tee)
     except ValueError:
+        # L-1: a kind that the table does not know is enough for no level.
         raise LevelRefused("The evidence is of a kind of environment that no level knows.") from None
     check_evidence_allowed(terms.level, tee)
     if claims.simulated and not terms.environment.simulated:
