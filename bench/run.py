@@ -25,6 +25,8 @@ from paddock.samples import breast_cancer
 
 AREA = "run"
 _NAMES = ("north", "south", "modelco")
+_SEED, _EPOCHS, _BATCH, _RATE = 7, 40, 32, 0.002
+_PLAIN = str(breast_cancer.NETWORK.parent.parent / "plain_training.py")
 _PHASES = ("booted", "attested", "released", "opened", "running", "sealing", "uploaded")
 _DRAFT = """\
 title = "benchmark"
@@ -45,6 +47,17 @@ inputs = {{ program = ["network"], data = ["north", "south"] }}
 [steps.parameters]
 {parameters}
 """
+
+
+def _parameters() -> str:
+    columns = ", ".join(f'"{column}"' for column in breast_cancer.COLUMNS)
+    return (
+        f"seed = {_SEED}\nepochs = {_EPOCHS}\nbatch_size = {_BATCH}\n"
+        'loss = { kind = "cross_entropy" }\n'
+        f'optimizer = {{ kind = "adam", learning_rate = {_RATE} }}\n'
+        f'mapping.x = {{ columns = [{columns}], dtype = "float32", normalise = "standard" }}\n'
+        'mapping.label = { column = "malignant", dtype = "int64" }\n'
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,9 @@ def rows(quick: bool) -> list[Row]:
     whole = statistics.median(one.seconds for one in taken)
     base = statistics.median(plain)
     result = [
-        row("weights of the whole run equal the plain script's, bit for bit", AREA, float(same), "", target="value == 1"),
+        row(
+            "weights of the whole run equal the plain script's, bit for bit", AREA, float(same), "", target="value == 1"
+        ),
         row("whole run", AREA, whole, "s", baseline=base),
         row("whole run minus plain script", AREA, whole - base, "s", target="value <= 2.5"),
     ]
@@ -99,7 +114,7 @@ def _agree(cast: Cast, folder: Path) -> Proposal:
     cast.parties["modelco"].seal(folder / "network", "network", AssetKind.PROGRAM)
     expires = write_moment(datetime.now(UTC) + timedelta(days=1))
     modelco = cast.parties["modelco"]
-    text = _DRAFT.format(expires=expires, parameters=breast_cancer.TRAINING_PARAMETERS)
+    text = _DRAFT.format(expires=expires, parameters=_parameters())
     proposal = modelco.propose(modelco.draft(text, measurement=measure_runtime().digest))
     for name in ("north", "south"):
         proposal = cast.parties[name].sign(proposal.id)
@@ -127,7 +142,10 @@ def _confidential(cast: Cast, contract: Proposal, output: Path) -> _Taken:
 
 def _plain(folder: Path, turn: int) -> tuple[float, str]:
     output = folder / f"plain-{turn}.safetensors"
-    command = [sys.executable, str(breast_cancer.PLAIN_SCRIPT), str(folder / "data"), str(folder / "network"), str(output)]
+    initial = folder / "network" / "weights.safetensors"
+    records = [str(folder / "data" / name / "records.csv") for name in ("north", "south")]
+    settings = [str(value) for value in (_EPOCHS, _BATCH, _SEED, _RATE)]
+    command = [sys.executable, _PLAIN, str(output), str(initial), *settings, *records]
     begun = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - begun, _digest(output)
