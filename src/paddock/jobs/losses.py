@@ -25,7 +25,7 @@ def loss_function(loss: Loss) -> LossFunction:
     if loss.kind == "mse":
         function: LossFunction = functional.mse_loss
         return function
-    return functional.l1_loss  # type: ignore[no-any-return]
+    return functional.l1_loss
 
 
 def _cross_entropy(loss: CrossEntropy) -> LossFunction:

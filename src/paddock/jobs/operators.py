@@ -53,6 +53,10 @@ class Binding:
             raise TypeError("a size where a number was read")
         return value
 
+    def is_fixed(self, index: int) -> bool:
+        """Whether an operand is known before anything runs."""
+        return self.operation.operands[index] in self._program.constants
+
     def open_shape(self) -> list[int]:
         """The result's shape with -1 for the size that depends on the batch."""
         return [size if size >= 0 else -1 for size in self.result().shape]
@@ -95,6 +99,14 @@ def _clip(bind: Binding) -> Compute:
 
 def _prelu(_: Binding) -> Compute:
     return lambda x, weight: functional.prelu(x, weight, data_format="NCHW")
+
+
+def _power(bind: Binding) -> Compute:
+    if bind.is_fixed(1) and not bind.type(1).shape:
+        # What a developer writes as `x ** 2` has a gradient of its own, and is saved as a power of two tensors.
+        power = bind.number(1)
+        return lambda x, _: engine.pow(x, power)
+    return engine.pow
 
 
 def _dropout(bind: Binding) -> Compute:
@@ -325,6 +337,10 @@ MAKERS: Mapping[str, Maker] = {
     "sin": _plain(engine.sin),
     "cos": _plain(engine.cos),
     "abs": _plain(engine.abs),
+    "erf": _plain(engine.erf),
+    "log1p": _plain(engine.log1p),
+    "reciprocal": _plain(engine.reciprocal),
+    "celu": _with(functional.celu, alpha="alpha"),
     "gelu": _with(functional.gelu, approximate="approximate"),
     "leaky_relu": _with(functional.leaky_relu, negative_slope="negative_slope"),
     "elu": _with(functional.elu, alpha="alpha"),
@@ -346,7 +362,7 @@ MAKERS: Mapping[str, Maker] = {
     "divide": _plain(engine.divide),
     "maximum": _plain(engine.maximum),
     "minimum": _plain(engine.minimum),
-    "elementwise_pow": _plain(engine.pow),
+    "elementwise_pow": _power,
     # products
     "matmul": _matmul,
     "bmm": _plain(engine.bmm),
@@ -358,6 +374,8 @@ MAKERS: Mapping[str, Maker] = {
     "conv2d_transpose": _transposed,
     "depthwise_conv2d_transpose": _transposed,
     "pool2d": _pool,
+    "max_pool2d_with_index": _with(functional.adaptive_max_pool2d, output_size="kernel_size"),
+    "pixel_shuffle": _with(functional.pixel_shuffle, upscale_factor="upscale_factor"),
     "nearest_interp": _resize,
     "bilinear_interp": _resize,
     "pad3d": _pad,

@@ -194,9 +194,9 @@ def _type(raw: Any, where: str, limits: Limits) -> Type:
     if kind["#"] != "0.t_dtensor":
         raise ProgramUnreadable(f"{where} has a value that is not a tensor.")
     body = _list(kind["D"], where)
-    if len(body) != 5 or body[2] not in _LAYOUTS or body[3] != [] or body[4] != 0:
+    if len(body) != 5 or _text(body[2], where) not in _LAYOUTS or body[3] != [] or body[4] != 0:
         raise ProgramUnreadable(f"{where} has a tensor type that is not as PaddlePaddle writes it.")
-    dtype = _members(body[0], {"#"}, where)["#"]
+    dtype = _text(_members(body[0], {"#"}, where)["#"], where)
     if dtype not in _DTYPES:
         raise ProgramUnreadable(f"{where} has a tensor of an unknown dtype.")
     return TensorType(_DTYPES[dtype], check_sizes(body[1], where, limits))
@@ -229,7 +229,7 @@ def _attributes(raw: Any, where: str) -> dict[str, RawAttribute]:
 
 def _attribute(raw: Any, where: str) -> RawAttribute:
     body = _members(raw, {"#", "D"}, where)
-    kind, value = body["#"], body["D"]
+    kind, value = _text(body["#"], where), body["D"]
     if kind == "0.a_array":
         values = tuple(_attribute(each, where) for each in _list(value, where))
         if any(each.kind == "array" for each in values):

@@ -6,6 +6,7 @@ parameters, and compares.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -222,7 +223,7 @@ class _Reader:
 
     def _check_size(self, call: Call, found: Type) -> None:
         for each in (found,) if isinstance(found, TensorType) else found:
-            if each.bytes_per_sample() > self._limits.max_elements:
+            if math.prod(abs(size) for size in each.shape) > self._limits.max_elements:
                 raise ProgramTooLarge(f"{call.name} at op {call.place} makes {each}.")  # P-1
 
     def _new(self, value: int, place: int) -> None:

@@ -99,6 +99,21 @@ def _pool(call: Call) -> Result:
     return tensor(found.dtype, checked(call, (*found.shape[:2], *sizes)))
 
 
+def _largest_with_places(call: Call) -> Result:
+    found, window = call.floating(0), call.attributes["kernel_size"]
+    if len(found.shape) != 4 or len(window) != 2 or min(found.shape[2:]) < 1:
+        call.refuse(f"{found} are not pictures of a fixed size, or its window is not of two sizes.")
+    return tensor(found.dtype, checked(call, (*found.shape[:2], *window)))
+
+
+def _shuffle(call: Call) -> Result:
+    found, factor = call.floating(0), call.attributes["upscale_factor"]
+    if len(found.shape) != 4 or min(found.shape[1:]) < 1 or found.shape[1] % factor**2:
+        call.refuse(f"the channels of {found} do not make up {factor} by {factor} pieces.")
+    batch, channels, height, width = found.shape
+    return tensor(found.dtype, checked(call, (batch, channels // factor**2, height * factor, width * factor)))
+
+
 def _resize(call: Call) -> Result:
     found, scale = call.floating(0), call.attributes["scale"]
     size = (call.attributes["out_h"], call.attributes["out_w"])
@@ -156,6 +171,22 @@ CONVOLUTION = {
             "adaptive": Kind("bool"),
             "padding_algorithm": _PADDING,
         },
+    ),
+    "max_pool2d_with_index": Operator(
+        ("tensor",),
+        _largest_with_places,
+        {
+            "kernel_size": Kind("i32*", low=1, high=1 << 16, length=2),
+            "strides": Kind("i32*", low=1, high=1 << 16, length=2),
+            "paddings": Kind("i32*", allowed=(0,), length=4),
+            "global_pooling": Kind("bool", (False,)),
+            "adaptive": Kind("bool", (True,)),
+            "ceil_mode": Kind("bool", (False,)),
+        },
+        scratch=(1,),
+    ),
+    "pixel_shuffle": Operator(
+        ("tensor",), _shuffle, {"upscale_factor": Kind("i32", low=1, high=1 << 10), "data_format": _FORMAT}
     ),
     "nearest_interp": Operator(
         ("tensor", "nothing", "nothing", "nothing"), _resize, {**_RESIZE, "interp_method": Kind("str", ("nearest",))}

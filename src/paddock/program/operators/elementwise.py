@@ -27,7 +27,8 @@ def _pair(call: Call) -> Result:
 
 def _axis(call: Call) -> Result:
     found = call.floating(0)
-    call.axis(call.attributes["axis"], len(found.shape))
+    if found.shape[call.axis(call.attributes["axis"], len(found.shape))] < 0:
+        call.refuse("it mixes the samples of a batch.")  # P-8
     return tensor(found.dtype, found.shape)
 
 
@@ -61,28 +62,14 @@ def _cast(call: Call) -> Result:
     return Result((tensor(call.attributes["dtype"], call.tensor(0).shape).types[0],), (None,))
 
 
-_SIMPLE = [
-    "relu",
-    "relu6",
-    "hardswish",
-    "sigmoid",
-    "tanh",
-    "silu",
-    "swish",
-    "softsign",
-    "logsigmoid",
-    "exp",
-    "log",
-    "sqrt",
-    "rsqrt",
-    "square",
-    "sin",
-    "cos",
-]
+_SIMPLE = (
+    "abs", "cos", "erf", "exp", "hardswish", "log", "log1p", "logsigmoid", "reciprocal", "relu", "relu6", "rsqrt",
+    "sigmoid", "silu", "sin", "softsign", "sqrt", "square", "swish", "tanh",
+)  # fmt: skip
 
 ELEMENTWISE = {
     **{name: Operator(("tensor",), _same) for name in _SIMPLE},
-    "abs": Operator(("tensor",), _same),
+    "celu": Operator(("tensor",), _same, {"alpha": Kind("f32", low=1e-6)}),
     "gelu": Operator(("tensor",), _same, {"approximate": Kind("bool")}),
     "leaky_relu": Operator(("tensor",), _same, {"negative_slope": _F64}),
     "elu": Operator(("tensor",), _same, {"alpha": _F32}),

@@ -174,6 +174,15 @@ def broadcast(call: Call, left: Sequence[int], right: Sequence[int]) -> tuple[in
     return checked(call, sizes)
 
 
+def size_of(call: Call, number: Number) -> int:
+    """A size as shapes hold it, from a number that is known."""
+    if isinstance(number, Batches):
+        return -number.times
+    if number != int(number) or number < 1:
+        call.refuse(f"{number} is not a size.")
+    return int(number)
+
+
 def checked(call: Call, sizes: Sequence[int]) -> tuple[int, ...]:
     """A shape with at most one size that depends on the batch, none of them zero, of a sane total."""
     if any(size == 0 for size in sizes):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from paddock.program.model import Batches, Number, TensorType
-from paddock.program.operators.entry import Call, Kind, Operator, Result, checked, tensor
+from paddock.program.operators.entry import Call, Kind, Operator, Result, checked, size_of, tensor
 
 
 def _reshape(call: Call) -> Result:
@@ -56,9 +56,10 @@ def _flatten(call: Call) -> Result:
 
 def _transpose(call: Call) -> Result:
     found, order = call.tensor(0), call.attributes["perm"]
-    if sorted(axis % max(len(found.shape), 1) for axis in order) != list(range(len(found.shape))):
+    axes = [call.axis(axis, len(found.shape)) for axis in order]
+    if sorted(axes) != list(range(len(found.shape))):
         call.refuse(f"{list(order)} is not an order of the dimensions of {found}.")
-    return tensor(found.dtype, [found.shape[axis] for axis in order])
+    return tensor(found.dtype, [found.shape[axis] for axis in axes])
 
 
 def _squeeze(call: Call) -> Result:
@@ -178,8 +179,8 @@ def _expand(call: Call) -> Result:
     source = (1,) * (len(target) - len(found.shape)) + found.shape
     sizes = []
     for size, number in zip(source, target, strict=True):
-        wanted = -number.times if isinstance(number, Batches) else size if number == -1 else int(number)
-        if size not in {1, wanted} or (wanted < 1 and not isinstance(number, Batches) and number != -1):
+        wanted = size if number == -1 else size_of(call, number)
+        if size not in {1, wanted}:
             call.refuse(f"{found} does not expand to {_written(target)}.")
         sizes.append(wanted)
     return tensor(found.dtype, checked(call, sizes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from paddock.program.model import DTYPE_BYTES, Batches, Number, TensorType
-from paddock.program.operators.entry import Call, Kind, Operator, Result, checked, tensor
+from paddock.program.operators.entry import Call, Kind, Operator, Result, checked, size_of, tensor
 
 _DTYPE = Kind("dtype", allowed=tuple(DTYPE_BYTES))
 _PLACE = Kind("place", optional=True)
@@ -31,10 +31,7 @@ def _full_int_array(call: Call) -> Result:
 
 def _full_with_tensor(call: Call) -> Result:
     call.number(0)
-    shape = [-number.times if isinstance(number, Batches) else int(number) for number in call.numbers(1)]
-    if any(not isinstance(number, Batches) and number < 1 for number in call.numbers(1)):
-        call.refuse("its shape holds a size below 1.")
-    return tensor(call.attributes["dtype"], checked(call, shape))
+    return tensor(call.attributes["dtype"], checked(call, [size_of(call, number) for number in call.numbers(1)]))
 
 
 def _full_like(call: Call) -> Result:

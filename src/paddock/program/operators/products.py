@@ -16,6 +16,8 @@ def _matmul(call: Call) -> Result:
     other, columns = _matrix(right, turned=bool(call.attributes.get("transpose_y", False)))
     if inner != other:
         call.refuse(f"{left} and {right} do not fit together.")
+    if inner < 0:
+        call.refuse("it mixes the samples of a batch.")  # P-8
     return tensor(left.dtype, checked(call, (*broadcast(call, left.shape[:-2], right.shape[:-2]), rows, columns)))
 
 
