@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
-from paddock.cli.output import SIMULATED, say, say_json, short, table, working
+from paddock.cli.output import SIMULATED, plain, say, say_json, short, table, working
 from paddock.contract.levels import LEVELS
-from paddock.contract.signing import Proposal, open_proposal
-from paddock.crypto.dsse import Envelope
-from paddock.errors import CryptoRefused, DraftUnreadable, HubAnswerRefused, Refused
+from paddock.contract.signing import Proposal
+from paddock.errors import ContractRefused, DraftUnreadable
 from paddock.evidence.measurement import measure_runtime
 from paddock.party.party import Party
 
@@ -43,7 +42,7 @@ def contract_propose(
     if json_output:
         say_json({"contract": proposal.id, "missing": proposal.missing()})
         return
-    say(f"Proposed and signed [bold]{proposal.terms.title}[/]: {proposal.id}")
+    say(f"Proposed and signed [bold]{plain(proposal.terms.title)}[/]: {proposal.id}")
     say(f"Still to sign: {', '.join(proposal.missing()) or 'nobody'}.")
     say(f"Each of them: paddock contract show {short(proposal.id)}; paddock contract sign {short(proposal.id)}")
 
@@ -55,11 +54,11 @@ def contract_list(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = Fal
     Example: paddock contract list --home north
     """
     party = open_party(home)
-    rows = [_row(said) for said in party.hub.contracts(party.home.fingerprint)]
+    rows = [_row(party, str(said.get("contract"))) for said in party.hub.contracts(party.home.fingerprint)]
     if json_output:
         say_json(rows)
         return
-    table("", ["contract", "title", "level", "state", "still to sign"], [_cells(row) for row in rows])
+    table("", ["contract", "title", "level", "hardware", "state", "still to sign"], [_cells(row) for row in rows])
 
 
 @contract.command("show")
@@ -76,8 +75,10 @@ def contract_show(
         terms = proposal.terms.model_dump(mode="json")
         said_state = {"state": said.get("state"), "reason": said.get("reason")}
         say_json({"contract": proposal.id, "missing": proposal.missing(), "terms": terms, **said_state})
+        party.note_shown(proposal)
         return
     describe(party, proposal, str(said.get("state")), str(said.get("reason") or ""))
+    party.note_shown(proposal)
 
 
 @contract.command("sign")
@@ -93,10 +94,10 @@ def contract_sign(
         say_json({"contract": proposal.id, "missing": proposal.missing()})
         return
     missing = proposal.missing()
-    say(
-        f"Signed [bold]{proposal.terms.title}[/]. "
-        + (f"Still to sign: {', '.join(missing)}." if missing else "Active.")
-    )
+    if proposal.terms.environment.simulated:
+        say(SIMULATED)
+    left = f"Still to sign: {', '.join(missing)}." if missing else "Active."
+    say(f"Signed [bold]{plain(proposal.terms.title)}[/]. {left}")
 
 
 @contract.command("reject")
@@ -133,11 +134,14 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
     """Print a contract in words."""
     terms = proposal.terms
     policy = LEVELS[terms.level]
-    say(f"[bold]{terms.title}[/]\n{proposal.id}\nstate: {state}{f' ({reason})' if reason else ''}")
+    why = f" ({plain(reason)})" if reason else ""
+    say(f"[bold]{plain(terms.title)}[/]\n{proposal.id}\nstate, as the hub says: {plain(state)}{why}")
     say(f"level: [bold]{terms.level} {policy.title}[/]: {policy.demands} {policy.allows}")
     if terms.environment.simulated:
         say(SIMULATED)
     say(f"runs: {terms.runs}   until: {terms.expires}   missing signatures: {', '.join(proposal.missing()) or 'none'}")
+    limits = terms.limits
+    say(f"a party that revokes stops a run within {limits.lease_seconds} s   memory: {limits.memory_bytes >> 20} MiB")
     own = party.home.fingerprint
     rows = []
     for name, fingerprint in sorted(terms.fingerprints().items()):
@@ -159,29 +163,39 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
         ["output", "made by", "who receives it"],
         [(name, output.source, ", ".join(output.to)) for name, output in sorted(terms.outputs.items())],
     )
-    table("Accepted runtime measurements", ["measurement"], [(row,) for row in terms.environment.measurements])
+    with working("measuring the runtime installed here, to compare", quiet=False):
+        here = measure_runtime().digest
+    accepted = [(row, "yes" if row == here else "NO") for row in terms.environment.measurements]
+    table("Accepted runtime measurements", ["measurement", "is what is installed here"], accepted)
 
 
 def _words(parameters: dict[str, Any]) -> str:
     return "\n".join(f"{key} = {value}" for key, value in parameters.items())
 
 
-def _row(said: dict[str, Any]) -> dict[str, Any]:
-    """One contract of the hub's list: what its own signed bytes say, and the state that the hub gives it."""
+def _row(party: Party, contract: str) -> dict[str, Any]:
+    """One contract: what its own signed bytes say, and the state that the hub gives it."""
     try:
-        proposal = open_proposal(Envelope.from_dict(said.get("envelope")))
-    except CryptoRefused as error:
-        raise HubAnswerRefused from error
-    except Refused:
-        return {"contract": str(said.get("contract")), "title": "(not valid)", "level": "", "state": "", "missing": []}
+        proposal, said = party.contract(contract)
+    except ContractRefused:
+        return {
+            "contract": contract,
+            "title": "(not valid)",
+            "level": "",
+            "simulated": False,
+            "state": "",
+            "missing": [],
+        }
     return {
         "contract": proposal.id,
         "title": proposal.terms.title,
         "level": proposal.terms.level.value,
+        "simulated": proposal.terms.environment.simulated,
         "state": str(said.get("state")),
         "missing": proposal.missing(),
     }
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return (short(row["contract"]), row["title"], row["level"], row["state"], ", ".join(row["missing"]))
+    hardware = "SIMULATED" if row["simulated"] else ""
+    return (short(row["contract"]), row["title"], row["level"], hardware, row["state"], ", ".join(row["missing"]))

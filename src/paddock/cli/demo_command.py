@@ -20,12 +20,12 @@ def demo(
         Path | None,
         typer.Option(help="New folder for everything it makes.", show_default="the first free paddock-demo-N"),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of training.")] = 40,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of training.")] = 20,
     json_output: JsonOption = False,
 ) -> None:
     """Watch five parties train a tumour classifier on records that nobody sees, and three frauds refused.
 
-    Example: paddock demo --home /tmp/demo
+    Example: paddock demo --home demo
     """
     if name not in NAMES:
         raise DemoUnknown(f"There is none named '{name}'; there is: {', '.join(NAMES)}.")

@@ -17,7 +17,10 @@ from paddock.errors import PaddockError
 
 console = Console(highlight=False, soft_wrap=False)
 notices = Console(stderr=True, highlight=False)
-SIMULATED = "[bold white on red] SIMULATED [/] no hardware protects this run from the machine's operator"
+SIMULATED = "[bold white on red] SIMULATED [/] no hardware protects this from the machine's operator"
+UNPROVEN = (
+    "[bold white on red] NO EVIDENCE [/] level L1: nothing was proved, and nothing is protected from the operator"
+)
 
 
 def say(text: str) -> None:
@@ -35,13 +38,18 @@ def say_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def plain(text: object) -> str:
+    """Somebody else's words, fit to be shown: no markup, no control or direction characters."""
+    return escape("".join(ch if ch.isprintable() or ch == "\n" else "�" for ch in str(text)))
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; cells are plain text."""
     shown = Table(title=title or None, title_justify="left", header_style="bold", expand=False)
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(escape(cell) for cell in row))
+        shown.add_row(*(plain(cell) for cell in row))
     console.print(shown)
 
 
@@ -57,7 +65,7 @@ def say_error(error: PaddockError, *, as_json: bool) -> None:
         return
     notices.print(f"[bold red]{error.code}[/] {escape(error.summary())}")
     if error.detail:
-        notices.print(f"  {escape(error.detail)}")
+        notices.print(f"  {plain(error.detail)}")
     if error.action:
         notices.print(f"  [bold]What to do:[/] {escape(error.action)}")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from paddock.cli.options import JsonOption
-from paddock.cli.output import say, say_json, table, working
+from paddock.cli.output import plain, say, say_json, table, working
 
 program = typer.Typer(no_args_is_help=True, help="Networks as sealed programs.")
 
@@ -29,7 +29,7 @@ def program_export(
     with working("exporting with PaddlePaddle", quiet=json_output):
         export_layer(load_user_layer(network), [parse_input(text) for text in inputs], output)
         report = check_program_folder(output)
-    say_json(report.to_dict()) if json_output else say(f"Exported to {output}: {report.summary()}")
+    say_json(report.to_dict()) if json_output else say(f"Exported to {output}: {plain(report.summary())}")
 
 
 @program.command("check")
@@ -47,5 +47,5 @@ def program_check(
     if json_output:
         say_json(report.to_dict())
         return
-    say(f"Fit to be sealed: {report.summary()}")
+    say(f"Fit to be sealed: {plain(report.summary())}")
     table("", ["operator", "times"], [(name, str(count)) for name, count in sorted(report.operators.items())])

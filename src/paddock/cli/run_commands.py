@@ -9,7 +9,9 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
-from paddock.cli.output import SIMULATED, notice, notices, say, say_json, short, table
+from paddock.cli.output import SIMULATED, UNPROVEN, notice, notices, plain, say, say_json, short, table
+from paddock.contract.terms import read_terms
+from paddock.crypto.digest import is_digest
 from paddock.errors import RunEnded
 from paddock.party.follow import Followed, Phase, follow
 from paddock.party.party import Party
@@ -39,7 +41,10 @@ def run(
     Example: paddock run 1f2e3d --follow --home north
     """
     party = open_party(home)
-    number = party.request_run(reference)
+    proposal, _ = party.contract(reference)
+    if proposal.terms.environment.simulated and not json_output:
+        notice(SIMULATED)
+    number = party.request_run(proposal.id)
     if not follow_it:
         say_json({"run": number}) if json_output else say(f"Run {number} is queued: paddock runs")
         return
@@ -71,10 +76,9 @@ def runs(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> No
         error: Any = row.get("error") or {}
         state = str(row.get("state"))
         reason = f"{error.get('code', '')} {error.get('message', '')}".strip() if isinstance(error, dict) else ""
-        cells.append(
-            (str(row.get("run")), short(str(row.get("contract"))), state, str(row.get("started_at") or ""), reason)
-        )
-    table("", ["run", "contract", "state", "started", "reason"], cells)
+        contract, started = str(row.get("contract")), str(row.get("started_at") or "")
+        cells.append((str(row.get("run")), short(contract), _hardware(party, contract), state, started, reason))
+    table("", ["run", "contract", "hardware", "state", "started", "reason"], cells)
 
 
 def results(
@@ -152,11 +156,13 @@ def follow_on_screen(party: Party, number: str, *, quiet: bool) -> Followed:
 def describe_receipt(verified: VerifiedReceipt) -> None:
     """Print what a verified receipt says."""
     facts = verified.receipt
-    say(f"[bold]{verified.contract.terms.title}[/]  run {facts.run}  {facts.started} to {facts.ended}")
+    say(f"[bold]{plain(verified.contract.terms.title)}[/]  run {facts.run}  {facts.started} to {facts.ended}")
     if facts.simulated:
         say(SIMULATED)
     claims = verified.claims
-    if claims is not None:
+    if claims is None:
+        say(UNPROVEN)
+    else:
         say(f"proved by: {claims.provider} ({claims.tee}), measurement {claims.measurement}")
     rows = []
     names = {fingerprint: name for name, fingerprint in verified.contract.terms.fingerprints().items()}
@@ -165,11 +171,18 @@ def describe_receipt(verified: VerifiedReceipt) -> None:
     table("Outputs", ["output", "asset", "who can open it"], rows)
 
 
+def _hardware(party: Party, contract: str) -> str:
+    signed = party.signed_contract(contract) if is_digest(contract) else None
+    if signed is None:
+        return "?"
+    return "SIMULATED" if read_terms(signed.payload).environment.simulated else ""
+
+
 def _show_phase(phase: Phase) -> None:
     if phase.name == "running":
-        notice(f"  [cyan]·[/] step {phase.detail.get('step')} ({phase.detail.get('kind')})")
+        notice(f"  [cyan]·[/] step {plain(phase.detail.get('step'))} ({plain(phase.detail.get('kind'))})")
     else:
-        notice(f"  [cyan]·[/] {_PHASES.get(phase.name, phase.name)}")
+        notice(f"  [cyan]·[/] {_PHASES.get(phase.name, plain(phase.name))}")
 
 
 def _facts(verified: VerifiedReceipt) -> dict[str, Any]:

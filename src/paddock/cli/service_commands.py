@@ -123,7 +123,7 @@ def _wait_for(name: str, url: str, deadline: float, path: str) -> dict[str, Any]
 
 def _address(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    return parts.hostname or "127.0.0.1", parts.port or 80
+    return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _ready(urls: dict[str, str], simulated: SimulatorProcess | None) -> None:

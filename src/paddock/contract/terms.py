@@ -120,7 +120,7 @@ class Terms(_Strict):
     """What all parties sign; every member is written out, none has a default here."""
 
     version: Literal["paddock/contract/v1"]
-    title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    title: Annotated[str, StringConstraints(pattern=r"^[^\p{C}]{1,200}$")]  # no control or direction characters
     nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     road: Literal["enclave"]
     level: Level  # L-6: among the bytes that every party signs.

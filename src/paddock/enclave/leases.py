@@ -8,8 +8,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime
 
 from paddock.crypto.dsse import Envelope
+from paddock.crypto.moment import read_moment
 from paddock.enclave.keepers import Granted, Keepers
 from paddock.errors import LeaseLost, PaddockError, Refused, Unavailable
 
@@ -33,6 +35,7 @@ class Leases:
         self._keepers = keepers
         self._length = float(lease_seconds)
         self._newest: dict[str, Envelope] = {name: row.lease for name, row in granted.items()}
+        self._first_end = min(read_moment(row.leased.until) for row in granted.values())
         self._good_until = asked + self._length
         self._lost: PaddockError | None = None
         self._stop = threading.Event()
@@ -54,11 +57,15 @@ class Leases:
         if late:  # R-16
             raise LeaseLost("A keeper did not answer in time.")
 
-    def finish(self) -> dict[str, Envelope]:
+    def finish(self, ended: datetime) -> dict[str, Envelope]:
         """Stop renewing, renew once more, and return the last leases: what the receipt carries.
 
+        Args:
+            ended: when the run ended, by the host's clock.
+
         Raises:
-            LeaseLost: a keeper refused at the last moment, or did not answer as long as its lease lasted.
+            LeaseLost: a keeper refused at the last moment, did not answer as long as its lease lasted, or its lease ends
+                before the run did: the host's clock is ahead, and nobody would accept the receipt.
         """
         self._stop.set()
         self._thread.join()
@@ -71,6 +78,8 @@ class Leases:
                 time.sleep(_RETRY_SECONDS)
             except Refused:
                 self.check()
+        if ended > self._first_end:
+            raise LeaseLost("The clock of the machine that it ran on is ahead of a keeper's.")
         return dict(self._newest)
 
     def _work(self) -> None:
@@ -94,4 +103,5 @@ class Leases:
             raise
         with self._lock:
             self._newest = {name: lease for name, (lease, _) in renewed.items()}
+            self._first_end = min(read_moment(leased.until) for _, leased in renewed.values())
             self._good_until = asked + self._length

@@ -72,7 +72,7 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
     events.phase("uploaded", outputs=", ".join(sorted(outputs)))
     # 7.
     ended = datetime.now(UTC)
-    last = proved.leases.finish()
+    last = proved.leases.finish(ended)
     receipt = _receipt(contract=contract, proved=proved, leases=last, outputs=outputs, times=(started, ended))
     return sign_receipt(receipt, keys)
 

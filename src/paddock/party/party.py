@@ -226,22 +226,41 @@ class Party:
         return proposal, said
 
     def contract_id(self, reference: str) -> str:
-        """The full id that a reference means."""
+        """The full id that a reference means: among those shown or signed in this home, else among the hub's.
+
+        Raises:
+            ContractUnknown: none or several begin so.
+        """
         if is_digest(reference):
             return reference
-        plain = reference.removeprefix("sha256:")
-        ids = {str(row.get("contract")) for row in self.hub.contracts(self.home.fingerprint)}
-        found = sorted(row for row in ids if plain and row.removeprefix("sha256:").startswith(plain))
+        found = _beginning_with(reference, self._known_contracts())
+        if not found:
+            offered = {str(row.get("contract")) for row in self.hub.contracts(self.home.fingerprint)}
+            found = _beginning_with(reference, offered)
         if len(found) != 1:
             raise ContractUnknown(f"{len(found)} contracts of yours begin with '{reference}'.")
         return found[0]
+
+    def note_shown(self, proposal: Proposal) -> None:
+        """Remember that this contract was read here, so that the beginning of its id can mean no other one."""
+        path = self.home.folder / "shown.json"
+        shown = read_json(path)
+        if proposal.id not in shown:
+            write_json(path, {**shown, proposal.id: proposal.terms.title})
 
     def sign(self, reference: str) -> Proposal:
         """Sign a contract, after checking everything that a signer must.
 
         Raises:
+            ContractUnknown: only the beginning of an id was given, of a contract that was not read in this home.
             UnknownParty, KeeperMismatch, ContractSignatureRefused, TermsRefused, JobRefused: see `sign_contract`.
         """
+        if not is_digest(reference):
+            # The hub could have found another contract whose id begins the same: only one that was read here is meant.
+            known = _beginning_with(reference, self._known_contracts())
+            if len(known) != 1:
+                raise ContractUnknown(f"Read it first: paddock contract show {reference}.")
+            reference = known[0]
         proposal, _ = self.contract(reference)
         check_steps(proposal.terms)
         self._check_own_inputs(proposal.terms)
@@ -295,6 +314,10 @@ class Party:
         value = read_json(self.home.contract_file(contract))
         return Envelope.from_dict(value) if value else None
 
+    def _known_contracts(self) -> set[str]:
+        signed = {f"sha256:{path.stem}" for path in (self.home.folder / "contracts").glob("*.json")}
+        return signed | set(read_json(self.home.folder / "shown.json"))
+
     def _signed(self, envelope: Envelope) -> Envelope:
         accepted = {peer.fingerprint for peer in self.peers.all()}
         return sign_contract(
@@ -329,6 +352,11 @@ class Party:
 
     def _store_request(self, action: str, body: dict[str, Any]) -> str:
         return b64(self._request(action, body).to_json())
+
+
+def _beginning_with(reference: str, ids: set[str]) -> list[str]:
+    beginning = reference.removeprefix("sha256:")
+    return sorted(row for row in ids if beginning and row.removeprefix("sha256:").startswith(beginning))
 
 
 def check_steps(terms: Terms) -> None:

@@ -15,7 +15,7 @@ from paddock.cli.demo.cast import ABOUT, NAMES, OPERATOR, Cast
 from paddock.cli.demo.contract import draft
 from paddock.cli.demo.frauds import Refusal, Scene
 from paddock.cli.demo.pictures import draw
-from paddock.cli.output import SIMULATED, say, table, working
+from paddock.cli.output import SIMULATED, plain, say, table, working
 from paddock.cli.run_commands import describe_receipt, follow_on_screen
 from paddock.contract.asset import AssetKind
 from paddock.crypto.moment import write_moment
@@ -203,7 +203,7 @@ class _Play:
                 refusal = commit(scene)
             refusals.append(refusal)
             self.say(
-                f"[red]refused[/] {refusal.fraud}\n   by {refusal.refused_by}: [bold]{refusal.error.code}[/] {refusal.error.summary()} {refusal.error.detail}"
+                f"[red]refused[/] {refusal.fraud}\n   by {refusal.refused_by}: [bold]{refusal.error.code}[/] {refusal.error.summary()} {plain(refusal.error.detail)}"
             )
         return refusals
 
