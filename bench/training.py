@@ -41,6 +41,7 @@ class ConvNet(engine.nn.Layer):
         )  # fmt: skip
 
     def forward(self, x: Any) -> Any:
+        """The ten classes' logits."""
         return self.layers(x)
 
 

@@ -72,7 +72,7 @@ FLAT: dict[str, Callable[[Any], Any]] = {
     "maximum": lambda x: engine.maximum(x, engine.tanh(x) * 0.5),
     "minimum": lambda x: engine.minimum(x, engine.tanh(x) * 0.5),
     "elementwise_pow": lambda x: x**2,
-    "p_norm": lambda x: functional.normalize(x),
+    "p_norm": functional.normalize,
     "cast": lambda x: engine.cast(engine.cast(x, "float64") * 2, "float32"),
     "assign": engine.assign,
     "share_data_": lambda x: x * x.detach(),
