@@ -59,6 +59,8 @@ class SimulatedProvider:
             if envelope.to_json() != body or len(envelope.signatures) != 1:  # one form, one signature
                 raise EvidenceMalformed("It is not in canonical form.")
             signer = self._signer(envelope, policy.simulated.keys)
+            if envelope.signatures[0].keyid != signer:  # no byte that the signature does not hold
+                raise EvidenceMalformed("Its key id is not its signer.")
             parse_canonical(envelope.payload)
             statement = SimulatedStatement.model_validate_json(envelope.payload)
         except (CryptoRefused, ValidationError) as error:
