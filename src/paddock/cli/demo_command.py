@@ -20,7 +20,7 @@ def demo(
         Path | None,
         typer.Option(help="New folder for everything it makes.", show_default="the first free paddock-demo-N"),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of training.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of training.")] = 30,
     json_output: JsonOption = False,
 ) -> None:
     """Watch five parties train a tumour classifier on records that nobody sees, and three frauds refused.

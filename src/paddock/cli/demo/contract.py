@@ -32,7 +32,7 @@ seed = 7
 epochs = {epochs}
 batch_size = 32
 loss = {{ kind = "cross_entropy" }}
-optimizer = {{ kind = "adam", learning_rate = 0.002 }}
+optimizer = {{ kind = "adam", learning_rate = 0.001 }}
 metrics = ["accuracy"]
 {mapping}
 mapping.label = {{ column = "malignant", dtype = "int64" }}
