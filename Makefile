@@ -28,7 +28,7 @@ check: setup ## lint, format, types, walls, generated documents
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m docs.generate --check
 
 bench: setup ## figures with their baselines; writes build/bench.json
