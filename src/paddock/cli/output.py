@@ -34,8 +34,9 @@ def notice(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print one JSON value."""
+    """Print one JSON value, at once: who serves goes on for long after."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def plain(text: object) -> str:

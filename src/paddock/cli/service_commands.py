@@ -26,9 +26,13 @@ HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 
 
 def serve_everything(
+    *,
     home: HomeOption = DEFAULT_HOME,
     simulate: SimulateOption = False,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
+    engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
+    json_output: JsonOption = False,
 ) -> None:
     """Serve hub, your keeper and a local engine in one process, at the addresses of your home.
 
@@ -38,22 +42,28 @@ def serve_everything(
     from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
 
     own = Home.load(home.expanduser())
-    with make.local_engine(own.folder / "hub", simulate=simulate, parallel=parallel) as engine:
+    with make.local_engine(
+        own.folder / "hub", simulate=simulate, parallel=parallel, executor=executor, engine=engine
+    ) as placing:
         hub_at, keeper_at = _address(own.hub), _address(own.keeper)
         services = [
-            Served("hub", make.hub_service(own.folder / "hub", engine), *hub_at),
+            Served("hub", make.hub_service(own.folder / "hub", placing), *hub_at),
             Served("keeper", make.keeper_service(keeper_home(own)), *keeper_at),
         ]
-        serve(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
+        serve(services, ready=lambda urls: _ready(urls, placing.simulator, as_json=json_output))
 
 
 @hub.command("serve")
 def hub_serve(
+    *,
     folder: Annotated[Path, typer.Option(help="Folder for the hub's database and ciphertext.")] = Path("hub"),
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 7300,
     simulate: SimulateOption = False,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
+    engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
+    json_output: JsonOption = False,
 ) -> None:
     """Serve a hub with a local engine; parties run their keepers elsewhere.
 
@@ -62,13 +72,13 @@ def hub_serve(
     from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
     from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
 
-    with make.local_engine(folder, simulate=simulate, parallel=parallel) as engine:
-        services = [Served("hub", make.hub_service(folder, engine), host, port)]
-        serve(services, ready=lambda urls: _ready(urls, simulated=engine.simulator))
+    with make.local_engine(folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine) as placing:
+        services = [Served("hub", make.hub_service(folder, placing), host, port)]
+        serve(services, ready=lambda urls: _ready(urls, placing.simulator, as_json=json_output))
 
 
 @keeper.command("serve")
-def keeper_serve(home: HomeOption = DEFAULT_HOME) -> None:
+def keeper_serve(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
     """Serve your keeper at the address of your home.
 
     Example: paddock keeper serve --home north
@@ -78,7 +88,7 @@ def keeper_serve(home: HomeOption = DEFAULT_HOME) -> None:
 
     own = Home.load(home.expanduser())
     services = [Served("keeper", make.keeper_service(keeper_home(own)), *_address(own.keeper))]
-    serve(services, ready=lambda urls: _ready(urls, simulated=None))
+    serve(services, ready=lambda urls: _ready(urls, None, as_json=json_output))
 
 
 @simulator.command("key")
@@ -126,7 +136,10 @@ def _address(url: str) -> tuple[str, int]:
     return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _ready(urls: dict[str, str], simulated: SimulatorProcess | None) -> None:
+def _ready(urls: dict[str, str], simulated: SimulatorProcess | None, *, as_json: bool) -> None:
+    if as_json:
+        say_json({**urls, "simulated": simulated is not None, "simulator": simulated.key if simulated else None})
+        return
     for name, url in urls.items():
         notice(f"[bold]{name}[/] answers at {url}")
     if simulated is not None:

@@ -9,8 +9,7 @@ from typing import Self
 from fastapi import FastAPI
 
 from paddock.cli.simulator import SimulatorProcess, simulator_key_file
-from paddock.engines.local import LocalEngine
-from paddock.executors.process import ProcessExecutor
+from paddock.executors import Executor, load_plugin
 from paddock.hub.app import create_hub
 from paddock.hub.hub import HubConfig, load_ledger_key
 from paddock.keeper.home import KeeperHome
@@ -25,14 +24,21 @@ class LocalEngineService:
         folder: the hub's folder.
         simulate: whether to start a simulator.
         parallel: runs at the same time.
+        executor: name of the plug-in that starts enclaves.
+        engine: name of the plug-in that places runs.
+
+    Raises:
+        PluginUnknown: a plug-in of that name is not installed.
     """
 
-    def __init__(self, folder: Path, *, simulate: bool, parallel: int) -> None:
+    def __init__(self, folder: Path, *, simulate: bool, parallel: int, executor: str, engine: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.parallel = parallel
+        start_with = load_plugin("paddock.executors", executor)
+        self.place_with = load_plugin("paddock.engines", engine)
         self.simulator = SimulatorProcess(simulator_key_file(folder)) if simulate else None
         attester = "none" if self.simulator is None else self.simulator.attester
-        self.executor = ProcessExecutor(attester=attester)
+        self.executor: Executor = start_with(attester=attester)
 
     def __enter__(self) -> Self:
         return self
@@ -44,9 +50,11 @@ class LocalEngineService:
             self.simulator.close()
 
 
-def local_engine(folder: Path, *, simulate: bool, parallel: int) -> LocalEngineService:
-    """The local engine of a hub's folder."""
-    return LocalEngineService(folder, simulate=simulate, parallel=parallel)
+def local_engine(
+    folder: Path, *, simulate: bool, parallel: int, executor: str = "process", engine: str = "local"
+) -> LocalEngineService:
+    """The engine of a hub's folder; see `LocalEngineService`."""
+    return LocalEngineService(folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine)
 
 
 def keeper_service(home: KeeperHome) -> FastAPI:
@@ -64,7 +72,7 @@ def hub_service(folder: Path, engine: LocalEngineService) -> FastAPI:
             store=store_address(folder),
             ledger_key=load_ledger_key(folder / "ledger.key"),
             origin="paddock/hub",
-            engine=lambda report: LocalEngine(engine.executor, on_event=report, parallel=engine.parallel),
+            engine=lambda report: engine.place_with(engine.executor, on_event=report, parallel=engine.parallel),
             simulated=engine.simulator is not None,
         )
     )
