@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
-_STATED = re.compile(r"^\s*(?:[-*] |\| ?)?\*\*([SCARLPJG]-\d{1,2})\*\*", re.MULTILINE)
-_NAMED = re.compile(r"(?<![\w-])([SCARLPJG]-\d{1,2})(?![\w-])")
-_TEST = re.compile(r"test_([scarlpjg])(\d{1,2})_")
+_STATED = re.compile(r"^\s*(?:[-*] |\| ?)?\*\*([SCARLPJGV]-\d{1,2})\*\*", re.MULTILINE)
+_NAMED = re.compile(r"(?<![\w-])([SCARLPJGV]-\d{1,2})(?![\w-])")
+_TEST = re.compile(r"test_([scarlpjgv])(\d{1,2})_")
 
 
 def _stated() -> dict[str, str]:
