@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,3 +290,35 @@ def test_the_hub_tells_when_a_contract_ends(stage: Stage) -> None:
     assert said["reason"] == "no longer needed"
     with pytest.raises(PaddockError):
         stage.north.request_run(proposal.id)
+
+
+def test_a_store_that_vanishes_fails_the_run_and_nothing_is_lost(stage: Stage) -> None:
+    proposal = stage.agree()
+    store = stage.folder / "operator" / "store"
+    aside = store.with_name("store-aside")
+    store.rename(aside)
+    try:
+        seen = stage.run(proposal)
+    finally:
+        if store.exists():
+            shutil.rmtree(store)
+        aside.rename(store)
+    assert seen.state == "failed"
+    assert isinstance(seen.error, Unavailable)
+    assert stage.run(proposal).state == "succeeded"
+
+
+def test_nothing_secret_stands_in_arguments_or_environment_of_a_run(stage: Stage) -> None:
+    run = stage.modelco.request_run(stage.agree(epochs=100_000).id)
+    stage.wait_for_phase(run, "running")
+    process = Path("/proc") / str(enclave_pid())
+    shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    stage.modelco.cancel_run(run)
+    stage.follow(run)
+    names = {part.partition(b"=")[0] for part in shown.split(b"\0") if b"=" in part}
+    assert names <= {b"PATH", b"LANG", b"LC_ALL", b"TZ", b"HOME", b"OMP_NUM_THREADS", b"MKL_NUM_THREADS"} | {
+        b"OPENBLAS_NUM_THREADS"
+    }
+    for party in stage.parties.values():
+        secrets = party.home.keys.to_secret_dict().values()
+        assert not any(secret.encode() in shown for secret in secrets)

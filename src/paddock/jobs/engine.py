@@ -18,6 +18,9 @@ with warnings.catch_warnings():
 _root.setLevel(_before[0])
 _root.handlers[:] = _before[1]
 
+# Its handlers would print a stack where something crashes, and keep a process from ending when it is told to.
+paddle.disable_signal_handler()
+
 engine: Any = paddle
 functional: Any = paddle.nn.functional
 kernels: Any = paddle._C_ops  # noqa: SLF001 - recurrent layers have no public functional form
