@@ -43,6 +43,8 @@ def contract_propose(
         say_json({"contract": proposal.id, "missing": proposal.missing()})
         return
     say(f"Proposed and signed [bold]{plain(proposal.terms.title)}[/]: {proposal.id}")
+    if proposal.terms.environment.simulated:
+        say(SIMULATED)
     say(f"Still to sign: {', '.join(proposal.missing()) or 'nobody'}.")
     say(f"Each of them: paddock contract show {short(proposal.id)}; paddock contract sign {short(proposal.id)}")
 
