@@ -148,6 +148,15 @@ def test_p5_an_attribute_of_another_type_or_out_of_bounds_is_refused(
         read(changed("tables", lambda value: attribute(operation(value, op), name).update(change)))
 
 
+def test_p5_a_dropped_axis_that_would_write_outside_memory_is_refused() -> None:
+    def drop(value: dict[str, Any]) -> None:
+        ops = [op for op in operations(value) if op["#"] == "1.slice"]
+        attribute(ops[-1], "decrease_axis")["D"][0]["D"] = -2
+
+    with pytest.raises(OperationRefused, match="decrease_axis"):
+        read(changed("series", drop))
+
+
 def test_p5_missing_and_unknown_attributes_are_refused() -> None:
     with pytest.raises(OperationRefused, match="transpose_y"):
         read(changed("tables", lambda value: operation(value, "1.matmul")["A"].pop(1)))

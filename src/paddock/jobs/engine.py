@@ -21,6 +21,9 @@ _root.handlers[:] = _before[1]
 # Its handlers would print a stack where something crashes, and keep a process from ending when it is told to.
 paddle.disable_signal_handler()
 
+# Its handlers print stacks to the host's log when a run is ended.
+paddle.disable_signal_handler()
+
 engine: Any = paddle
 functional: Any = paddle.nn.functional
 kernels: Any = paddle._C_ops  # noqa: SLF001 - recurrent layers have no public functional form

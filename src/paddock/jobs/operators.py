@@ -258,9 +258,13 @@ def _stack(bind: Binding) -> Compute:
 
 
 def _slice(bind: Binding) -> Compute:
-    axes, starts, ends = list(bind.attributes["axes"]), bind.numbers(1), bind.numbers(2)
-    dropped = list(bind.attributes["decrease_axis"])
-    flags = [1] * len(axes)
+    # The kernel is called itself, so it is given what needs no interpretation: bounds inside the tensor.
+    axes, dropped, sizes = list(bind.attributes["axes"]), list(bind.attributes["decrease_axis"]), bind.type(0).shape
+    cuts = [
+        slice(start, end).indices(sizes[axis])
+        for axis, start, end in zip(axes, bind.numbers(1), bind.numbers(2), strict=True)
+    ]
+    starts, ends, flags = [cut[0] for cut in cuts], [cut[1] for cut in cuts], [1] * len(axes)
     return lambda x, *_: kernels.slice(x, axes, starts, ends, flags, dropped)
 
 

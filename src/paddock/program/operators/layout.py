@@ -121,14 +121,13 @@ def _slice(call: Call) -> Result:
         if size < 0:
             call.refuse("it cuts the batch.")  # P-8
         low, high, _ = slice(start, end).indices(size)
-        # -1 as the end of a single pick of the last element: PaddlePaddle writes start -1, end 2147483647 for it.
         if high <= low:
             call.refuse("it takes nothing.")
         sizes[axis] = high - low
         known = known[low:high] if known is not None and len(found.shape) == 1 else None
-    dropped = {call.axis(axis, len(sizes)) for axis in call.attributes["decrease_axis"]}
-    if any(sizes[axis] != 1 for axis in dropped):
-        call.refuse("it drops a dimension that is not of size 1.")
+    dropped = call.attributes["decrease_axis"]
+    if len(set(dropped)) != len(dropped) or not set(dropped) <= set(axes) or any(sizes[axis] != 1 for axis in dropped):
+        call.refuse("it drops a dimension that it does not cut to size 1.")
     shape = tuple(size for axis, size in enumerate(sizes) if axis not in dropped)
     return Result((TensorType(found.dtype, shape),), (known,))
 
@@ -206,10 +205,11 @@ LAYOUT = {
     "slice": Operator(
         ("tensor", "constant", "constant"),
         _slice,
+        # PaddlePaddle's kernel writes outside its memory for a negative dropped axis; it never saves one.
         {
-            "axes": Kind("i64*", length=8),
-            "infer_flags": Kind("i64*", length=8),
-            "decrease_axis": Kind("i64*", length=8),
+            "axes": Kind("i64*", low=0, high=7, length=8),
+            "infer_flags": Kind("i64*", allowed=(1, -1), length=8),
+            "decrease_axis": Kind("i64*", low=0, high=7, length=8),
         },
     ),
     "split": Operator(("tensor", "constant", "constant"), _split),
