@@ -52,6 +52,7 @@ from tests.fixtures.cast import (
     Change,
     contract,
     member,
+    merge,
     private_keys,
     sign_all,
     signed,
@@ -120,8 +121,7 @@ def test_v1_a_receipt_has_one_form() -> None:
             _verify(Envelope.sign(RECEIPT_TYPE, other, RUN_KEYS.sign, ""))
     with pytest.raises(ReceiptMalformed, match="another type"):
         _verify(Envelope.sign("application/json", good.payload, RUN_KEYS.sign, ""))
-    for member_name in ("contract",):
-        _refused(ReceiptMalformed, lambda v, name=member_name: v.update({name: {}}))
+    _refused(ReceiptMalformed, merge(contract={}))
 
 
 def test_v2_the_contract_is_signed_by_all_and_is_the_one_that_was_meant() -> None:
@@ -132,7 +132,7 @@ def test_v2_the_contract_is_signed_by_all_and_is_the_one_that_was_meant() -> Non
     with pytest.raises(ReceiptMismatch, match="another contract"):
         _verify(receipt(), expected=OTHER)
     for changes in ({"run": "f" * 32}, {"contract": OTHER}):
-        _refused(ReceiptMismatch, lambda v, changes=changes: v["binding"].update(changes), saying="another run")
+        _refused(ReceiptMismatch, merge("binding", **changes), saying="another run")
     _refused(ReceiptMismatch, lambda v: v.update(run="f" * 32), saying="another run")
     _refused(EvidenceMalformed, lambda v: v["binding"].update(more=1))
 
@@ -155,7 +155,7 @@ def test_v3_every_keepers_word_is_there_and_its_own() -> None:
     _refused(ReceiptMismatch, lambda v: v["keepers"].update(north=v["keepers"]["south"]), saying="does not hold")
     for kind in ("release", "lease"):
         _refused(ReceiptMismatch, _statement(kind, "north", signer=STRANGER), saying="does not hold")
-        _refused(ReceiptMismatch, lambda v, kind=kind: v["keepers"]["north"].update({kind: {}}))
+        _refused(ReceiptMismatch, merge("keepers", "north", **{kind: {}}))
         _refused(ReceiptMismatch, lambda v: v["keepers"]["north"].update(lease=v["keepers"]["north"]["release"]))
 
 
@@ -201,7 +201,7 @@ def test_v4_no_evidence_only_where_the_level_demands_none() -> None:
     bare = receipt_dict(lambda v: v.update(level="L1"), with_evidence=False)
     assert _verify(receipt(bare)).claims is None
     for level in set(Level) - {Level.L1}:
-        lacking = receipt_dict(lambda v, level=level: v.update(level=level), with_evidence=False)
+        lacking = receipt_dict(merge(level=level), with_evidence=False)
         with pytest.raises(ReceiptMismatch, match="no evidence"):
             _verify(receipt(lacking))
     # to leave it out afterwards does not agree with what the keepers signed
@@ -225,9 +225,9 @@ def test_v5_evidence_of_another_run_does_not_count_whatever_keepers_say() -> Non
 def test_v6_the_environment_is_judged_anew_whatever_keepers_say() -> None:
     agreed = contract()
     data = binding(agreed).report_data()
-    for error, claims in ((MeasurementRefused, {"measurement": OTHER}), (LevelRefused, {"tee": "tpm"})):
-        proof = evidence(data, **claims)
-        _refused(error, lambda v, proof=proof: _with_evidence(v, proof, agreed))
+    other, weaker = evidence(data, measurement=OTHER), evidence(data, tee="tpm")
+    _refused(MeasurementRefused, lambda v: _with_evidence(v, other, agreed))
+    _refused(LevelRefused, lambda v: _with_evidence(v, weaker, agreed))
     _refused(SimulatedRefused, lambda _: None, terms=lambda v: v["environment"].update(simulated=False))
 
 
@@ -395,7 +395,7 @@ def _forged(body: object, sig: object = b64(bytes(64))) -> None:
 def test_v11_words_that_could_move_a_terminals_cursor_are_not_shown() -> None:
     good = {"step": "training", "done": 1, "total": 2, "values": {"loss": 1.0}, "sequence": 0}
     _forged(good)
-    for body in (
+    bad: list[object] = [
         {**good, "step": "\x1b[2J"},
         {**good, "step": "[bold]x[/]"},
         {**good, "step": None},
@@ -412,7 +412,8 @@ def test_v11_words_that_could_move_a_terminals_cursor_are_not_shown() -> None:
         None,
         [],
         "text",
-    ):
+    ]
+    for body in bad:
         with pytest.raises(ProgressRefused):
             _forged(body)
     for sig in (None, "AA==", 1):

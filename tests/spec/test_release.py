@@ -60,6 +60,7 @@ from tests.fixtures.cast import (
     STRANGER,
     Change,
     member,
+    merge,
     minutes,
     private_keys,
     sign_all,
@@ -119,13 +120,14 @@ def test_r1_terms_that_break_a_rule_release_nothing_though_all_signed() -> None:
 
 def test_r2_a_keeper_that_the_contract_does_not_name_refuses() -> None:
     asked = request()
-    for changes in (
+    lies: list[dict[str, Any]] = [
         {"party": member(STRANGER).public},
         {"keeper": member(STRANGER).keeper.public()},
         {"keeper": member("south").keeper.public()},
         {"party": member("south").public},
         {"keeper": replace(member("north").keeper.public(), seal=member("south").keeper.public().seal)},
-    ):
+    ]
+    for changes in lies:
         with pytest.raises(NotOurContract):
             judge(asked, facts(asked, **changes))
 
@@ -198,7 +200,7 @@ def test_r6_only_a_live_nonce_of_its_own_for_this_contract_and_run() -> None:
 
 def test_r7_no_evidence_only_where_the_level_demands_none() -> None:
     for level in Level:
-        asked = replace(request(lambda value, level=level: value.update(level=level)), evidence=None)
+        asked = replace(request(merge(level=level)), evidence=None)
         if level is Level.L1:
             assert judge(asked).claims is None
         else:
@@ -430,6 +432,11 @@ def _two_signed(change: Change) -> SignedContract:
     return verify_contract(signed(current, signers=("north", "modelco")))
 
 
+def _lying(lie: dict[str, Any], path: str = "/v1/releases") -> Callable[[str, dict[str, Any]], dict[str, Any]]:
+    """Somebody between enclave and keeper who changes the answers of one address."""
+    return lambda asked, answer: {**answer, **lie} if asked == path else answer
+
+
 def test_r14_the_enclave_takes_no_answer_but_its_keepers_own_for_this_run(
     two: tuple[SignedContract, dict[str, KeptBy]],
 ) -> None:
@@ -464,7 +471,7 @@ def test_r14_the_enclave_takes_no_answer_but_its_keepers_own_for_this_run(
         {"lease": None},
     ]
     for lie in lies:
-        clients["north"].between = lambda path, answer, lie=lie: {**answer, **lie} if path == "/v1/releases" else answer
+        clients["north"].between = _lying(lie)
         forged = lie.get("release") and lie["release"] not in (other_run, other_key)
         with pytest.raises(StatementRefused if forged else GrantRefused):
             side.release(side.challenge(), None)
@@ -557,8 +564,9 @@ def test_r15_an_old_or_foreign_lease_prolongs_nothing(two: tuple[SignedContract,
     clients["north"].between = lambda _path, _answer: old[0]
     with pytest.raises(LeaseRefused, match="old one"):
         side.renew()
-    for answer in ({}, {"lease": None}, {"lease": {}}):
-        clients["north"].between = lambda _path, _answer, answer=answer: answer
+    no_leases: list[dict[str, Any]] = [{"lease": None}, {"lease": {}}, {"lease": []}]
+    for lie in no_leases:
+        clients["north"].between = _lying(lie, path="/v1/leases")
         with pytest.raises(LeaseRefused):
             side.renew()
 

@@ -68,7 +68,7 @@ def test_an_envelope_comes_back_as_it_was() -> None:
 def test_an_envelope_has_one_form() -> None:
     good = Envelope.sign(KIND, b"payload", private_keys("a").sign, "a").to_dict()
     row = {"keyid": "a", "sig": b64(bytes(64))}
-    for value in (
+    bad: list[object] = [
         None,
         [],
         {},
@@ -82,7 +82,8 @@ def test_an_envelope_has_one_form() -> None:
         {**good, "signatures": [{**row, "cert": ""}]},
         {**good, "signatures": [{**row, "keyid": None}]},
         {**good, "signatures": [{**row, "sig": b64(bytes(63))}]},
-    ):
+    ]
+    for value in bad:
         with pytest.raises(EncodingRefused):
             Envelope.from_dict(value)
     with pytest.raises(EncodingRefused):

@@ -226,7 +226,7 @@ def test_a_policy_that_is_emptied_counts_at_once(asked: Asked) -> None:
 
 def test_only_the_party_deposits_revokes_and_looks(asked: Asked) -> None:
     asset = "sha256:" + "1" * 64
-    bodies = (
+    bodies: tuple[tuple[str, str, Json], ...] = (
         ("/v1/deposits", "deposit", asked.kept.deposit_body(asset)),
         ("/v1/revocations", "revoke", {"subject": asset, "reason": "x"}),
         ("/v1/account", "releases.list", {}),
