@@ -39,7 +39,7 @@ from paddock.errors import (
 from paddock.evidence import TrustPolicy
 from paddock.party.results import fetch_receipt
 from paddock.receipt import VerifiedReceipt, read_receipt, verify_receipt, wrap_purpose
-from paddock.receipt.failure import FAILURE_BYTES, failure_info, open_failure
+from paddock.receipt.failure import FAILURE_BYTES, failure_info, failure_message, open_failure
 from paddock.receipt.progress import MESSAGE_BYTES, open_progress, progress_info
 from paddock.receipt.statement import RECEIPT_TYPE
 from paddock.seal import DataKey
@@ -431,7 +431,7 @@ def test_v11_too_many_values_are_left_out_rather_than_told_by_size() -> None:
 def test_v12_a_failures_reason_opens_for_its_party_contract_and_run_alone() -> None:
     agreed = contract()
     error: PaddockError = InternalFault("KeyError.")
-    message = canonical(error.as_dict()).ljust(FAILURE_BYTES)
+    message = failure_message(error)
     north = member("north").keys.seal
     sealed = north.recipient.seal(message, failure_info(agreed.id, RUN))
     opened = open_failure(sealed, north, contract=agreed.id, run=RUN)
@@ -443,6 +443,15 @@ def test_v12_a_failures_reason_opens_for_its_party_contract_and_run_alone() -> N
     ):
         with pytest.raises(ProgressRefused):
             open_failure(sealed, key, contract=contract_id, run=run)
+
+
+@pytest.mark.parametrize("detail", ["", "x" * 10_000, "身" * 700, "\U0001f600" * 5000, "\n\x00" * 3000, "\ud800"])
+def test_v12_every_failure_has_one_size_and_can_be_read(detail: str) -> None:
+    message = failure_message(InternalFault(detail))
+    assert len(message) == FAILURE_BYTES
+    north = member("north").keys.seal
+    sealed = north.recipient.seal(message, failure_info(OTHER, RUN))
+    assert type(open_failure(sealed, north, contract=OTHER, run=RUN)) is InternalFault
 
 
 def test_v12_a_failure_that_the_host_invented_cannot_speak_in_its_own_words_of_what_to_do() -> None:

@@ -6,13 +6,12 @@ import sys
 
 from paddock.contract.levels import LEVELS
 from paddock.contract.signing import SignedContract
-from paddock.crypto.canonical import canonical
 from paddock.enclave.boot import harden, take_channel
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import MAX_LAUNCH_BYTES, Launch, read_launch
 from paddock.enclave.run import open_contract, perform
 from paddock.errors import InternalFault, JobRefused, PaddockError, ProgramRefused, Unavailable
-from paddock.receipt.failure import FAILURE_BYTES, failure_info
+from paddock.receipt.failure import failure_info, failure_message
 
 
 def main() -> int:
@@ -48,7 +47,7 @@ def _fail(events: EventWriter, launch: Launch | None, contract: SignedContract |
         return error.exit_code
     # L-5, V-12: what a job found wrong may say something of the data: only the parties read it.
     info = failure_info(contract.id, launch.run)
-    message = canonical(error.as_dict())[:FAILURE_BYTES].ljust(FAILURE_BYTES)
+    message = failure_message(error)
     parties = [party.keys.public() for party in contract.terms.parties.values()]
     events.failed(type(error)(), [(keys.fingerprint(), keys.seal.seal(message, info)) for keys in parties])
     return error.exit_code

@@ -9,17 +9,22 @@ import sys
 from typing import BinaryIO
 
 _PR_SET_DUMPABLE = 4
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _MCL_CURRENT_AND_FUTURE = 3
 
 
 def harden() -> bool:
-    """Forbid core dumps and tracing by the same user, and keep memory from being swapped where that is allowed.
+    """Forbid core dumps and tracing by the same user, keep memory from being swapped where that is allowed, and fix
+    what numeric libraries would take from the host's settings.
 
     Returns:
         Whether memory is locked; it is not where RLIMIT_MEMLOCK is low (docs/limitations.md).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
+    for name in _THREAD_SETTINGS:
+        # The host does not choose how sums are split: the same contract gives the same bits wherever it runs.
+        os.environ[name] = "1"
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY

@@ -65,7 +65,7 @@ class ProcessExecutor:
 
     Args:
         attester: where the attestation device answers (`unix:/path`), or `none`.
-        threads: of the numeric libraries in the run; None leaves it to the service's own setting.
+        threads: of the numeric libraries, where the enclave does not fix them itself; None leaves the service's own setting.
         log_folder: where each run's stderr is kept for the operator; None drops it.
         command: what to start; tests put their own in.
         measure_command: prints the measurement as JSON with a member `digest`.

@@ -17,6 +17,15 @@ def failure_info(contract: str, run: str) -> bytes:
     return b"paddock/failure/v1\0" + canonical({"contract": contract, "run": run})
 
 
+def failure_message(error: PaddockError) -> bytes:
+    """What is sealed of an error: `FAILURE_BYTES`, of which the detail is cut to what fits."""
+    told = error.as_dict()
+    told["detail"] = told["detail"].encode("utf-8", "replace").decode("utf-8")
+    while len(message := canonical(told)) > FAILURE_BYTES:
+        told["detail"] = told["detail"][: len(told["detail"]) // 2]
+    return message.ljust(FAILURE_BYTES)
+
+
 def open_failure(sealed: bytes, key: OpeningKey, *, contract: str, run: str) -> PaddockError:
     """The error that ended a run. Anybody can seal to a public key, so it informs; it proves nothing.
 

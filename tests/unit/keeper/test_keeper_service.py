@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from paddock import ledger
-from paddock.contract import SignedContract
+from paddock.contract import Request, SignedContract
 from paddock.crypto.canonical import parse
 from paddock.crypto.digest import b64, unb64
 from paddock.crypto.dsse import Envelope
@@ -19,7 +19,7 @@ from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import read_moment
 from paddock.keeper import keeper as keeper_module
 from paddock.keeper.web import create_keeper_app
-from paddock.release import grant_info, read_release
+from paddock.release import grant_info, read_lease, read_release
 from paddock.service.serve import BackgroundServer, Served
 from tests.fixtures.cast import NAMES, NOW, RUN, STRANGER, contract, member, private_keys, signed
 from tests.fixtures.keepers import KeptBy, bound_to, data_key, deposit_all, make_keeper, release_body
@@ -166,6 +166,22 @@ def test_a_proof_with_a_used_nonce_serves_no_other_key(asked: Asked) -> None:
         if row["keeper"] == asked.fingerprint:
             row["nonce"] = nonce
     asked.refused("/v1/releases", other, "E-RELEASE-06")
+
+
+def test_a_run_renews_its_lease(asked: Asked) -> None:
+    asked.deposit()
+    asked.post("/v1/releases", asked.asking())
+    renewal = Request(
+        action="lease.renew",
+        body={"contract": asked.agreed.id, "run": RUN},
+        audience=asked.fingerprint,
+        by=RUN_KEYS.public().fingerprint(),
+        at=NOW,
+        nonce="1" * 32,
+    ).sign(RUN_KEYS.sign)
+    lease = Envelope.from_dict(asked.post("/v1/leases", {"request": renewal.to_dict()})["lease"])
+    assert read_lease(lease, asked.kept.owner.keeper.public().sign).nonce == "1" * 32
+    asked.refused("/v1/leases", {"request": renewal.to_dict()}, "E-HUB-05")
 
 
 def test_runs_are_used_up_for_ever(asked: Asked) -> None:
