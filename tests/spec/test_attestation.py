@@ -69,7 +69,8 @@ def test_a1_installed_is_not_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
         providers.enabled_providers.cache_clear()
 
 
-def test_a1_evidence_has_a_bound() -> None:
+def test_a1_evidence_has_a_bound_before_anything_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedProvider, "verify", lambda *_: pytest.fail("it was read"))
     with pytest.raises(EvidenceMalformed):
         _verify(UnverifiedEvidence(MEDIA_TYPE, bytes(MAX_EVIDENCE_BYTES + 1)))
 

@@ -155,6 +155,13 @@ def test_c4_one_partys_signature_under_anothers_key_id_does_not_count_for_the_ot
         verify_contract(envelope.merge([Signature(member("clinic").fingerprint, north.sig)]))
 
 
+def test_c4_a_party_signs_once() -> None:
+    envelope = signed()
+    again = envelope.merge([Signature("once more", envelope.signatures[0].sig)])
+    with pytest.raises(ContractSignatureRefused):
+        verify_contract(again)
+
+
 def test_c4_a_signature_counts_whatever_its_key_id_says() -> None:
     envelope = signed()
     renamed = Envelope(
@@ -171,6 +178,8 @@ def test_c4_signatures_do_not_move_to_other_bytes_or_another_type() -> None:
     with pytest.raises(ContractSignatureRefused):
         verify_contract(Envelope(REQUEST_TYPE, envelope.payload, envelope.signatures))
     as_request = sign_all(Envelope(REQUEST_TYPE, envelope.payload, ()))
+    with pytest.raises(ContractSignatureRefused, match="does not hold a contract"):
+        verify_contract(as_request)
     with pytest.raises(ContractSignatureRefused):
         verify_contract(Envelope(CONTRACT_TYPE, as_request.payload, as_request.signatures))
 
@@ -456,6 +465,8 @@ def test_c18_an_asset_is_only_its_owners_to_name() -> None:
         payload = canonical({**record.model_dump(mode="json"), **changes})
         with pytest.raises(RecordRefused):
             read_asset(Envelope.sign(envelope.payload_type, payload, north.keys.sign, "x"), north.public)
+    with pytest.raises(RecordRefused):
+        read_asset(Envelope.sign(envelope.payload_type, envelope.payload + b" ", north.keys.sign, "x"), north.public)
     with pytest.raises(RuntimeError):
         record.sign(south.keys)
 

@@ -67,7 +67,7 @@ class Asked:
     def refused(self, path: str, body: Any, code: str) -> Json:
         answer = self.client.post(path, json=body)
         assert answer.json().get("code") == code, answer.text
-        assert answer.status_code in (403, 422)
+        assert answer.status_code in (403, 409, 422)
         value: Json = answer.json()
         return value
 
