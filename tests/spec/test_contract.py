@@ -370,7 +370,11 @@ def _sign(name: str, envelope: Envelope, known: tuple[str, ...] = NAMES, keeper:
     own = member(name)
     fingerprints = {member(each).fingerprint for each in known if each != name}
     return sign_contract(
-        envelope, own.keys, own_keeper=(keeper or own).keeper.public(), is_known=fingerprints.__contains__
+        envelope,
+        own.keys,
+        own_keeper=(keeper or own).keeper.public(),
+        is_known=fingerprints.__contains__,
+        known_as={each: member(each).fingerprint for each in (*known, name)}.get,
     )
 
 
@@ -382,6 +386,32 @@ def test_c11_a_contract_with_a_stranger_is_not_signed() -> None:
     for unknown in NAMES[1:]:
         with pytest.raises(UnknownParty, match=unknown):
             _sign("north", signed(signers=()), known=tuple(name for name in NAMES if name != unknown))
+
+
+def test_c11_names_of_two_known_parties_cannot_be_exchanged() -> None:
+    """The weights go to 'modelco', says the contract; but it calls the clinic so."""
+
+    def exchange(value: Value) -> None:
+        parties = value["parties"]
+        parties["modelco"], parties["clinic"] = parties["clinic"], parties["modelco"]
+
+    with pytest.raises(UnknownParty, match="not the party that you know"):
+        _sign("north", signed(exchange, signers=()))
+
+    def take(value: Value) -> None:  # nobody bears the signer's own name but the signer
+        parties = value["parties"]
+        parties["north"], parties["clinic"] = parties["clinic"], parties["north"]
+
+    with pytest.raises(UnknownParty, match="not the party that you know"):
+        _sign("north", signed(take, signers=()))
+
+
+def test_c11_other_names_for_known_parties_are_fine() -> None:
+    def rename(value: Value) -> None:
+        value["parties"]["klinik"] = value["parties"].pop("clinic")
+        value["outputs"]["metrics"]["to"].remove("clinic")
+
+    assert _sign("north", signed(rename, signers=())).signatures
 
 
 def test_c11_who_is_no_party_does_not_sign() -> None:

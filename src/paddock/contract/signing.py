@@ -93,7 +93,12 @@ def verify_contract(envelope: Envelope) -> SignedContract:
 
 
 def sign_contract(
-    envelope: Envelope, keys: PrivateKeys, *, own_keeper: PublicKeys, is_known: Callable[[str], bool]
+    envelope: Envelope,
+    keys: PrivateKeys,
+    *,
+    own_keeper: PublicKeys,
+    is_known: Callable[[str], bool],
+    known_as: Callable[[str], str | None],
 ) -> Envelope:
     """Add a party's signature to a contract.
 
@@ -102,9 +107,11 @@ def sign_contract(
         keys: the signer's keys.
         own_keeper: the keys of the keeper that acts for the signer.
         is_known: whether a fingerprint stands in the signer's address book.
+        known_as: the fingerprint that a name stands for in this home (its own name included), or None.
 
     Raises:
-        UnknownParty: the signer is no party, or a party's keys are not in the address book (C-11).
+        UnknownParty: the signer is no party, a party's keys are not in the address book, or a party bears the name of
+            another one there (C-11).
         KeeperMismatch: the contract lists another keeper for the signer (C-12).
         TermsRefused, ContractSignatureRefused: see `open_proposal`.
     """
@@ -118,6 +125,9 @@ def sign_contract(
     ]
     if strangers:  # C-11
         raise UnknownParty(f"The keys of these parties are not in your address book: {', '.join(sorted(strangers))}.")
+    for called, fingerprint in proposal.terms.fingerprints().items():
+        if known_as(called) not in (None, fingerprint):  # C-11: outputs are addressed by the contract's names.
+            raise UnknownParty(f"'{called}' in the contract is not the party that you know by that name.")
     if proposal.terms.parties[name].keeper.public() != own_keeper:  # C-12
         raise KeeperMismatch
     return envelope.with_signature(keys.sign, own)

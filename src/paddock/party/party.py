@@ -319,9 +319,14 @@ class Party:
         return signed | set(read_json(self.home.folder / "shown.json"))
 
     def _signed(self, envelope: Envelope) -> Envelope:
-        accepted = {peer.fingerprint for peer in self.peers.all()}
+        named = {peer.name: peer.fingerprint for peer in self.peers.all()}
+        accepted = set(named.values())
         return sign_contract(
-            envelope, self.home.keys, own_keeper=self.keeper_keys(), is_known=lambda known: known in accepted
+            envelope,
+            self.home.keys,
+            own_keeper=self.keeper_keys(),
+            is_known=lambda known: known in accepted,
+            known_as={**named, self.home.name: self.home.fingerprint}.get,
         )
 
     def _keep(self, envelope: Envelope) -> None:
