@@ -134,6 +134,11 @@ def test_v2_the_contract_is_signed_by_all_and_is_the_one_that_was_meant() -> Non
     for changes in ({"run": "f" * 32}, {"contract": OTHER}):
         _refused(ReceiptMismatch, merge("binding", **changes), saying="another run")
     _refused(ReceiptMismatch, lambda v: v.update(run="f" * 32), saying="another run")
+    for changes in ({"run": "f" * 32}, {"contract": OTHER}):  # where no evidence stands behind the binding
+        bare = receipt_dict(merge(level="L1"), with_evidence=False)
+        bare["binding"].update(changes)
+        with pytest.raises(ReceiptMismatch, match="Its binding is for another run"):
+            _verify(receipt(bare))
     _refused(EvidenceMalformed, lambda v: v["binding"].update(more=1))
 
 
