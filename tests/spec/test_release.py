@@ -456,12 +456,19 @@ def test_r14_the_enclave_takes_no_answer_but_its_keepers_own_for_this_run(
 
     other_run = good.statement.model_copy(update={"run": OTHER_RUN}).sign(keeper).to_dict()
     other_key = good.statement.model_copy(update={"run_key": member("south").fingerprint}).sign(keeper).to_dict()
+    other_keeper = good.statement.model_copy(update={"keeper": member("south").fingerprint}).sign(keeper).to_dict()
+    other_assets = good.statement.model_copy(update={"assets": []}).sign(keeper).to_dict()
+    other_evidence = good.statement.model_copy(update={"evidence": sha256_id(b"x")}).sign(keeper).to_dict()
+    mistaken = (other_run, other_key, other_keeper, other_assets, other_evidence)
     secret_key = b64(data_key(asset).raw())
     lies: list[dict[str, Any]] = [
         {"release": good.statement.sign(member(STRANGER).keeper).to_dict()},
         {"release": granted["modelco"].release.to_dict()},
         {"release": other_run},
         {"release": other_key},
+        {"release": other_keeper},
+        {"release": other_assets},
+        {"release": other_evidence},
         {"release": None},
         {"grant": None},
         {"grant": b64(bytes(2000))},
@@ -472,7 +479,7 @@ def test_r14_the_enclave_takes_no_answer_but_its_keepers_own_for_this_run(
     ]
     for lie in lies:
         clients["north"].between = _lying(lie)
-        forged = lie.get("release") and lie["release"] not in (other_run, other_key)
+        forged = lie.get("release") and lie["release"] not in mistaken
         with pytest.raises(StatementRefused if forged else GrantRefused):
             side.release(side.challenge(), None)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from paddock.contract.request import Request
 from paddock.contract.signing import SignedContract
 from paddock.crypto.canonical import parse
-from paddock.crypto.digest import unb64
+from paddock.crypto.digest import sha256_id, unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.errors import CryptoRefused, GrantRefused, LeaseRefused, Unavailable
@@ -81,7 +81,8 @@ class Keepers:
             "binding": binding.to_dict(),
             "evidence": None if evidence is None else evidence.to_wrapper(),
         }
-        return self._each(lambda name: self._granted(name, body))
+        judged = None if evidence is None else sha256_id(evidence.body)
+        return self._each(lambda name: self._granted(name, body, judged))
 
     def renew(self) -> dict[str, tuple[Envelope, LeaseStatement]]:
         """Ask every keeper whether the run may go on.
@@ -103,7 +104,7 @@ class Keepers:
             raise Unavailable(f"The keeper of '{name}' did not answer with a challenge.")
         return Challenge(self._keepers[name].fingerprint(), nonce)
 
-    def _granted(self, name: str, body: dict[str, Any]) -> Granted:
+    def _granted(self, name: str, body: dict[str, Any], judged: str | None) -> Granted:
         keeper = self._keepers[name]
         answer = self._clients[name].post("/v1/releases", body)
         try:
@@ -116,8 +117,10 @@ class Keepers:
         except CryptoRefused as error:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.") from error
         expected = {item.asset for _, item in self._contract.terms.inputs_of(name)}
-        own = (statement.contract, statement.run, statement.run_key) == (self._contract.id, self._run, self._run_key)
-        if not own or set(data_keys) != expected:
+        own = (self._contract.id, self._run, self._run_key, keeper.fingerprint(), judged)
+        said = (statement.contract, statement.run, statement.run_key, statement.keeper, statement.evidence)
+        # R-14: a statement that would spoil the receipt in the end is refused before any work is done.
+        if said != own or set(statement.assets) != expected or set(data_keys) != expected:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.")
         return Granted(release, statement, lease, self._leased(name, lease, nonce=None), data_keys)
 
