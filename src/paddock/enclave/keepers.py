@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from paddock.contract.request import Request
@@ -18,7 +18,8 @@ from paddock.crypto.canonical import parse
 from paddock.crypto.digest import sha256_id, unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys, PublicKeys
-from paddock.errors import CryptoRefused, GrantRefused, LeaseRefused, Unavailable
+from paddock.crypto.moment import read_moment
+from paddock.errors import CryptoRefused, GrantRefused, LeaseRefused, Refused, Unavailable
 from paddock.evidence.binding import Binding, Challenge
 from paddock.evidence.claims import UnverifiedEvidence
 from paddock.release.statements import LeaseStatement, ReleaseStatement, grant_info, read_lease, read_release
@@ -26,6 +27,7 @@ from paddock.seal import DataKey
 from paddock.service.client import ServiceClient
 
 _PARALLEL = 8
+_CLOCK_SPREAD = timedelta(minutes=2)
 _T = TypeVar("_T")
 
 
@@ -73,7 +75,9 @@ class Keepers:
         """Ask every keeper for its party's keys, by one proof.
 
         Raises:
-            Refused: a keeper refused, or its answer is not its own (GrantRefused, LeaseRefused).
+            Refused: a keeper refused; its answer is not its own (GrantRefused, LeaseRefused, StatementRefused); or the
+                keepers' clocks differ by more than two minutes: a receipt is judged at the latest of their times (V-4),
+                so that one of them could spoil it for all.
             Unavailable: a keeper did not answer.
         """
         body = {
@@ -82,7 +86,12 @@ class Keepers:
             "evidence": None if evidence is None else evidence.to_wrapper(),
         }
         judged = None if evidence is None else sha256_id(evidence.body)
-        return self._each(lambda name: self._granted(name, body, judged))
+        granted = self._each(lambda name: self._granted(name, body, judged))
+        times = {name: read_moment(row.statement.at) for name, row in granted.items()}
+        early, late = min(times, key=lambda name: times[name]), max(times, key=lambda name: times[name])
+        if times[late] - times[early] > _CLOCK_SPREAD:
+            raise GrantRefused(f"The clocks of the keepers of '{early}' and '{late}' differ too much.")
+        return granted
 
     def renew(self) -> dict[str, tuple[Envelope, LeaseStatement]]:
         """Ask every keeper whether the run may go on.
@@ -95,7 +104,15 @@ class Keepers:
 
     def _each(self, ask: Callable[[str], _T]) -> dict[str, _T]:
         with ThreadPoolExecutor(min(_PARALLEL, len(self._keepers))) as pool:
-            return dict(zip(self._keepers, pool.map(ask, self._keepers), strict=True))
+            asked = {name: pool.submit(ask, name) for name in self._keepers}
+        # A keeper that does not answer must not hide another one that says no.
+        errors = [error for error in (future.exception() for future in asked.values()) if error is not None]
+        for error in errors:
+            if isinstance(error, Refused):
+                raise error
+        if errors:
+            raise errors[0]
+        return {name: future.result() for name, future in asked.items()}
 
     def _challenge(self, name: str) -> Challenge:
         answer = self._clients[name].post("/v1/challenges", {"contract": self._contract.id, "run": self._run})
