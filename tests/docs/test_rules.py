@@ -1,4 +1,5 @@
-"""Every numbered rule stands in a specification, in the code that enforces it and in the test that tries to break it."""
+"""Every numbered rule stands in a specification, in the code that enforces it, in a test that tries to break it, and in
+the threat table."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 _STATED = re.compile(r"^\s*(?:[-*] |\| ?)?\*\*([SCARLPJGV]-\d{1,2})\*\*", re.MULTILINE)
 _NAMED = re.compile(r"(?<![\w-])([SCARLPJGV]-\d{1,2})(?![\w-])")
+_RANGE = re.compile(r"\b([SCARLPJGV])-(\d{1,2})(?: to \1-(\d{1,2}))?")
 _TEST = re.compile(r"test_([scarlpjgv])(\d{1,2})_")
 
 
@@ -35,6 +37,16 @@ def _tested() -> set[str]:
     return rules
 
 
+def _in_the_threat_table() -> set[str]:
+    text = (_ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("| "))
+    return {
+        f"{letter}-{number}"
+        for letter, first, last in _RANGE.findall(rows)
+        for number in range(int(first), int(last or first) + 1)
+    }
+
+
 def test_there_are_rules() -> None:
     assert _stated()
 
@@ -49,6 +61,10 @@ def test_every_rule_has_a_test_that_tries_to_break_it() -> None:
 
 def test_the_code_names_no_rule_that_is_not_stated() -> None:
     assert sorted(_named_in_code() - _stated().keys()) == []
+
+
+def test_every_rule_answers_a_threat_and_no_threat_names_another() -> None:
+    assert sorted(_stated().keys() ^ _in_the_threat_table()) == []
 
 
 def test_no_test_is_for_a_rule_that_is_not_stated() -> None:
