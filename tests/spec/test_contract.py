@@ -259,6 +259,13 @@ def test_c5_an_input_of_nobody_is_refused() -> None:
     _refused(lambda value: value["inputs"]["north"].update(owner=STRANGER), "owner of input 'north'")
 
 
+def test_c5_an_asset_is_no_input_of_two_owners() -> None:
+    def claimed(value: Value) -> None:
+        value["inputs"]["south"]["asset"] = value["inputs"]["north"]["asset"]
+
+    _refused(claimed, "listed as another party's too")
+
+
 def test_c6_a_step_works_on_nothing_else_than_inputs_and_earlier_steps() -> None:
     def data(*references: str) -> Callable[[Value], object]:
         return lambda value: value["steps"][0]["inputs"].update(data=list(references))

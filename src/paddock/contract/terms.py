@@ -206,9 +206,13 @@ def _check_parties(terms: Terms) -> None:
 
 
 def _check_references(terms: Terms) -> None:
+    owners: dict[str, str] = {}
     for name, item in terms.inputs.items():
         if item.owner not in terms.parties:  # C-5
             raise ValueError(f"the owner of input '{name}' is not a party")
+        # C-5: else one could have another's data worked on as if they were its own, in a step that it chose.
+        if owners.setdefault(item.asset, item.owner) != item.owner:
+            raise ValueError(f"the asset of input '{name}' is listed as another party's too")
     names: set[str] = set()
     for step in terms.steps:
         if step.name in names or step.name in terms.inputs:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from paddock.contract.levels import LEVELS, Tee
 from paddock.contract.signing import SignedContract, verify_contract
+from paddock.contract.terms import InputTerms
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import write_moment
@@ -120,13 +121,16 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
 
 
 def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store: Store) -> dict[str, VolumeFiles]:
-    data_keys: dict[str, DataKey] = {}
-    for row in granted.values():
-        data_keys.update(row.data_keys)
     return {
-        name: VolumeFiles(VolumeReader.open(item.asset, store, data_keys[item.asset]))
+        name: VolumeFiles(VolumeReader.open(item.asset, store, _owners_key(granted, item)))
         for name, item in sorted(contract.terms.inputs.items())
     }
+
+
+def _owners_key(granted: Mapping[str, Granted], item: InputTerms) -> DataKey:
+    # C-5: the key that the owner's own keeper gave and no other. Another party could have listed the same asset as its
+    # own, in a role that the owner never agreed to.
+    return granted[item.owner].data_keys[item.asset]
 
 
 def _receipt(
