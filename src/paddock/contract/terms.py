@@ -137,6 +137,7 @@ class Terms(_Strict):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         _check_parties(self)
+        _check_owners(self)
         _check_references(self)
         _check_outputs(self)
         _check_limits(self)
@@ -205,7 +206,7 @@ def _check_parties(terms: Terms) -> None:
             seen.add(raw)
 
 
-def _check_references(terms: Terms) -> None:
+def _check_owners(terms: Terms) -> None:
     owners: dict[str, str] = {}
     for name, item in terms.inputs.items():
         if item.owner not in terms.parties:  # C-5
@@ -213,6 +214,9 @@ def _check_references(terms: Terms) -> None:
         # C-5: else one could have another's data worked on as if they were its own, in a step that it chose.
         if owners.setdefault(item.asset, item.owner) != item.owner:
             raise ValueError(f"the asset of input '{name}' is listed as another party's too")
+
+
+def _check_references(terms: Terms) -> None:
     names: set[str] = set()
     for step in terms.steps:
         if step.name in names or step.name in terms.inputs:
