@@ -11,6 +11,7 @@ from paddock.crypto.signing import SIGNATURE_BYTES, SigningKey, VerifyKey
 from paddock.errors import EncodingRefused, SignatureRefused
 
 MAX_SIGNATURES = 256
+MAX_KEYID_CHARACTERS = 128
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -51,21 +52,20 @@ class Envelope:
         return Envelope(self.payload_type, self.payload, tuple(sorted(merged, key=lambda s: (s.keyid, s.sig))))
 
     def verify_by(self, key: VerifyKey, payload_type: str) -> bytes:
-        """The payload, if one of the signatures was made by `key` over it and it is of this type.
+        """The payload, if its only signature was made by `key` over it and it is of this type.
 
         Raises:
-            SignatureRefused: another type, or no signature by that key.
+            SignatureRefused: another type, another signer, or further signatures, which whoever passes it on could add.
         """
         if self.payload_type != payload_type:
             raise SignatureRefused(f"The envelope holds another type of message, {payload_type} was expected.")
-        encoded = pre_authentication_encoding(self.payload_type, self.payload)
-        for signature in self.signatures:
-            try:
-                key.verify(signature.sig, encoded)
-            except SignatureRefused:
-                continue
-            return self.payload
-        raise SignatureRefused("No signature in the envelope is by the expected key.")
+        if len(self.signatures) != 1:
+            raise SignatureRefused("The envelope does not bear exactly one signature.")
+        try:
+            key.verify(self.signatures[0].sig, pre_authentication_encoding(self.payload_type, self.payload))
+        except SignatureRefused:
+            raise SignatureRefused("The envelope's signature is not by the expected key.") from None
+        return self.payload
 
     def to_json(self) -> bytes:
         """The envelope as canonical JSON."""
@@ -98,7 +98,12 @@ class Envelope:
             raise EncodingRefused("This is not a DSSE envelope.")
         signatures = []
         for row in rows:
-            if not isinstance(row, dict) or set(row) != {"keyid", "sig"} or not isinstance(row["keyid"], str):
+            if not isinstance(row, dict) or set(row) != {"keyid", "sig"} or not _is_keyid(row["keyid"]):
                 raise EncodingRefused("A signature in the envelope is not well formed.")
             signatures.append(Signature(row["keyid"], unb64(row["sig"], SIGNATURE_BYTES)))
         return cls(kind, unb64(value["payload"]), tuple(signatures))
+
+
+def _is_keyid(value: object) -> bool:
+    # No signature covers a key id: a bound keeps whoever passes an envelope on from swelling it.
+    return isinstance(value, str) and len(value) <= MAX_KEYID_CHARACTERS
