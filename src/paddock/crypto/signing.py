@@ -7,6 +7,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from paddock.errors import EncodingRefused, SignatureRefused
 
+_PRIME = (1 << 255) - 19
+# The y of points whose order is 1, 2, 4 or 8: with such a key one signature holds for many messages, or for all.
+_LOW_ORDER = frozenset(
+    {
+        0,
+        1,
+        _PRIME - 1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
+    }
+)
 SIGNATURE_BYTES = 64
 KEY_BYTES = 32
 
@@ -20,6 +31,9 @@ class VerifyKey:
         if len(raw) != KEY_BYTES:
             raise EncodingRefused(f"A signature key has {len(raw)} bytes, {KEY_BYTES} were expected.")
         self.raw = bytes(raw)
+        y = int.from_bytes(self.raw, "little") & ((1 << 255) - 1)
+        if y >= _PRIME or y in _LOW_ORDER:  # RFC 8032 §5.1.3 for the first; the library checks neither
+            raise EncodingRefused("A signature key is a point of low order, or not in its one form.")
         self._key = Ed25519PublicKey.from_public_bytes(self.raw)
 
     def verify(self, signature: bytes, message: bytes) -> None:
