@@ -56,6 +56,10 @@ def open_progress(sealed: bytes, key: OpeningKey, *, contract: str, run: str, se
     try:
         value: dict[str, Any] = parse(key.open(sealed, progress_info(contract, run, sequence)).rstrip(b" "))
         body = value["body"]
+        if (
+            type(body["sequence"]) is not int or body["sequence"] != sequence
+        ):  # V-11: whoever opened it can seal it anew
+            raise ValueError("of another place")
         signed = canonical({"body": body, "contract": contract, "run": run})
         values = {_name(name): float(number) for name, number in body["values"].items()}
         step, done, total = _name(body["step"]), int(body["done"]), int(body["total"])
