@@ -320,6 +320,10 @@ class _Party:
         self.hub = SimpleNamespace(receipt=lambda _run: answer)
         self.home = SimpleNamespace(keeper_folder=keeper_folder, receipt_file=lambda run: folder / f"{run}.json")
         self.own = own
+        self.asked: str | None = None
+
+    def asked_for(self, _run: str) -> str | None:
+        return self.asked
 
     def signed_contract(self, contract_id: str) -> Envelope | None:
         assert contract_id.startswith("sha256:")

@@ -59,7 +59,8 @@ def follow(party: Party, run: str) -> Iterator[tuple[Followed, Phase | ProgressM
         Unavailable: the hub cannot be reached.
     """
     facts = party.hub.run(run)
-    seen = Followed(run, str(facts.get("contract")))
+    # The hub's word on the contract is taken only for runs that others asked for.
+    seen = Followed(run, party.asked_for(run) or str(facts.get("contract")))
     after = 0
     while True:
         answer = party.hub.events(run, after, _WAIT_SECONDS)

@@ -6,6 +6,7 @@ home/
   peers.json       other parties: name -> fingerprint and signed record
   assets.json      own assets: name -> id, kind, data key wrapped to the own key
   contracts/       contracts this home signed or proposed, by id
+  runs/            runs this home asked for, by id: of which contract
   receipts/        verified receipts, by run
   keeper/          the keeper that acts for this party
 """
@@ -89,6 +90,10 @@ class Home:
     def contract_file(self, contract: str) -> Path:
         """Where a contract that this home signed is kept."""
         return self.folder / "contracts" / f"{contract.removeprefix('sha256:')}.json"
+
+    def run_file(self, run: str) -> Path:
+        """Where it is noted of which contract a run was asked for."""
+        return self.folder / "runs" / f"{run}.json"
 
     def receipt_file(self, run: str) -> Path:
         """Where a run's receipt is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from paddock.store.http import HttpStore
 from paddock.views import VolumeFiles, local_files
 
 DEPOSIT_PURPOSE = "deposit"
+_RUN = re.compile(r"[0-9a-f]{32}")
 HUB_AUDIENCE = "hub"
 
 
@@ -202,7 +204,13 @@ class Party:
         return terms
 
     def propose(self, terms: Terms) -> Proposal:
-        """Sign terms and post them for the others to sign."""
+        """Sign terms and post them for the others to sign.
+
+        Raises:
+            AssetUnknown: an own input is not what this home sealed last under a name: the hub gave an older record.
+            UnknownParty, KeeperMismatch, TermsRefused: see `sign_contract`.
+        """
+        self._check_own_inputs(terms)
         envelope = self._signed(propose(terms))
         self._keep(envelope)
         self.hub.propose(envelope)
@@ -298,10 +306,23 @@ class Party:
 
         Raises:
             ContractSignatureRefused: a signature is missing.
+            HubAnswerRefused: the hub's answer is no run's id, or that of an earlier run.
         """
         proposal, _ = self.contract(reference)
         verify_contract(proposal.envelope)
-        return self.hub.request_run(self._request("run.request", {"contract": proposal.id}))
+        run = self.hub.request_run(self._request("run.request", {"contract": proposal.id}))
+        # V-13: noted here, so that the hub cannot pass an earlier run off as this one, nor one of another contract.
+        if not _RUN.fullmatch(run) or self.home.run_file(run).exists() or self.home.receipt_file(run).exists():
+            raise HubAnswerRefused("It gave a run that is not new.")
+        write_json(self.home.run_file(run), {"contract": proposal.id})
+        return run
+
+    def asked_for(self, run: str) -> str | None:
+        """The contract of which this home asked for that run, or None if somebody else asked."""
+        if not _RUN.fullmatch(run):
+            return None
+        contract = read_json(self.home.run_file(run)).get("contract")
+        return None if contract is None else str(contract)
 
     def cancel_run(self, run: str) -> None:
         """Cancel a run."""

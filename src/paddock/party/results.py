@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddock.contract.signing import contract_id
-from paddock.crypto.canonical import canonical
 from paddock.crypto.digest import unb64
 from paddock.crypto.dsse import Envelope
-from paddock.errors import EncodingRefused, HomeInvalid, ReceiptMalformed, ReceiptMismatch
+from paddock.errors import EncodingRefused, HomeInvalid, LocalFileRefused, ReceiptMalformed, ReceiptMismatch
 from paddock.evidence.trust import TrustPolicy, read_trust_policy
 from paddock.party.files import write_bytes
 from paddock.party.party import Party
@@ -51,7 +50,8 @@ def fetch_receipt(party: Party, run: str) -> tuple[Envelope, VerifiedReceipt]:
     """A run's receipt from the hub, verified against the contract that this home itself signed, and kept.
 
     Raises:
-        ReceiptMismatch: of another run, or of a contract that this home never signed (V-13).
+        ReceiptMismatch: of another run, of another contract than this home asked for a run of, or of one that it never
+            signed (V-13).
         Refused: see `verify_receipt`.
         Unavailable: the hub cannot be reached, or the run has no receipt yet.
     """
@@ -59,6 +59,8 @@ def fetch_receipt(party: Party, run: str) -> tuple[Envelope, VerifiedReceipt]:
     claimed = read_receipt(envelope)
     if claimed.run != run:
         raise ReceiptMismatch("The hub sent the receipt of another run.")
+    if party.asked_for(run) not in (None, claimed.contract_id):  # V-13
+        raise ReceiptMismatch("It is of another contract than the run was asked for.")
     signed = party.signed_contract(claimed.contract_id)
     if signed is None:  # V-13: the hub does not choose which contract a result is of
         raise ReceiptMismatch("It is of a contract that was never signed in this home.")
@@ -90,6 +92,9 @@ def fetch_results(party: Party, run: str, folder: Path, *, overwrite: bool) -> R
         Unavailable: hub or store cannot be reached.
     """
     envelope, verified = fetch_receipt(party, run)
+    receipt_file = folder / "receipt.json"
+    if receipt_file.is_file() and not overwrite and receipt_file.read_bytes() != envelope.to_json():
+        raise LocalFileRefused(f"{receipt_file} is there already.")
     own, store = party.home.fingerprint, party.store()
     folders: dict[str, Path] = {}
     others = []
@@ -101,6 +106,5 @@ def fetch_results(party: Party, run: str, folder: Path, *, overwrite: bool) -> R
         data_key = DataKey.unwrap(unb64(output.to[own]), party.home.keys.seal, output.asset, purpose)
         folders[name] = folder / name
         write_folder(VolumeReader.open(output.asset, store, data_key), folders[name], overwrite=overwrite)
-    receipt_file = folder / "receipt.json"
-    write_bytes(receipt_file, canonical(envelope.to_dict()))
+    write_bytes(receipt_file, envelope.to_json())
     return Results(verified, folders, others, receipt_file)
