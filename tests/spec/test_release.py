@@ -49,7 +49,7 @@ from paddock.errors import (
 )
 from paddock.evidence import Challenge, TrustPolicy
 from paddock.keeper.keeper import read_release_request
-from paddock.release import ReleaseRequest, decide, grant_info, read_lease, read_release
+from paddock.release import ReleaseRequest, decide, grant_info, read_answer, read_lease, read_release, sign_answer
 from paddock.release.statements import LEASE_TYPE, RELEASE_TYPE
 from tests.fixtures.cast import (
     MEASUREMENT,
@@ -699,3 +699,25 @@ def test_r17_only_the_party_revokes(kept: KeptBy, agreed: SignedContract) -> Non
     with pytest.raises(Refused):
         kept.keeper.revoke(envelope)
     release(kept, agreed)
+
+
+def test_r18_an_owner_takes_no_answer_but_its_keepers_own_to_this_request(kept: KeptBy) -> None:
+    asset = "sha256:" + "1" * 64
+    asked = kept.asked("revoke", {"subject": asset, "reason": "enough"})
+    keeper = kept.owner.keeper.public().sign
+    answer = kept.keeper.signed(asked, kept.keeper.revoke(asked))
+    assert read_answer(answer, asked, keeper)["subject"] == asset
+    again = kept.asked("revoke", {"subject": asset, "reason": "enough"})
+    proof = Envelope.from_dict(answer["proof"])
+    false: list[tuple[dict[str, Any], Envelope]] = [
+        ({"subject": asset, "ledger_index": 0}, asked),
+        ({**answer, "ledger_index": 7}, asked),
+        ({**answer, "more": 1}, asked),
+        ({**answer, "proof": None}, asked),
+        (answer, again),
+        (sign_answer(asked, {"subject": asset}, member(STRANGER).keys), asked),
+        ({**answer, "proof": replace(proof, payload_type=LEASE_TYPE).to_dict()}, asked),
+    ]
+    for said, request_made in false:
+        with pytest.raises(StatementRefused):
+            read_answer(said, request_made, keeper)

@@ -48,6 +48,7 @@ from paddock.release import (
     ReleaseStatement,
     decide,
     grant_info,
+    sign_answer,
 )
 from paddock.seal import DataKey
 from paddock.service.database import Database
@@ -259,6 +260,10 @@ class Keeper:
             "deposits": [dict(row) for row in kept],
             "revocations": [dict(row) for row in revoked],
         }
+
+    def signed(self, request: Envelope, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer to an owner's act, signed by this keeper as the answer to that request (R-18)."""
+        return sign_answer(request, answer, self._home.keys)
 
     def checkpoint(self) -> str:
         """The ledger's newest signed checkpoint."""

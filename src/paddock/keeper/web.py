@@ -62,17 +62,20 @@ def _add_owner(app: FastAPI, keeper: Keeper) -> None:
     @app.post("/v1/deposits")
     def deposit(body: JsonBody) -> dict[str, Any]:
         """Take a data key into keeping: `{"request"}`, signed by the keeper's party."""
-        return keeper.deposit(_request(body))
+        request = _request(body)
+        return keeper.signed(request, keeper.deposit(request))
 
     @app.post("/v1/revocations")
     def revoke(body: JsonBody) -> dict[str, Any]:
         """Revoke a contract or an asset: `{"request"}`, signed by the keeper's party."""
-        return keeper.revoke(_request(body))
+        request = _request(body)
+        return keeper.signed(request, keeper.revoke(request))
 
     @app.post("/v1/account")
     def account(body: JsonBody) -> dict[str, Any]:
         """What was deposited, released and revoked: `{"request"}`, signed by the keeper's party."""
-        return keeper.releases(_request(body))
+        request = _request(body)
+        return keeper.signed(request, keeper.releases(request))
 
 
 def _add_ledger(app: FastAPI, keeper: Keeper) -> None:

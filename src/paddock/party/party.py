@@ -39,6 +39,7 @@ from paddock.party.files import read_json, write_json
 from paddock.party.home import Home
 from paddock.party.hub import HubClient
 from paddock.party.peers import AddressBook, Peer
+from paddock.release.statements import read_answer
 from paddock.seal import DataKey, VolumeReader, write_volume
 from paddock.service.client import ServiceClient
 from paddock.store import Store
@@ -373,8 +374,9 @@ class Party:
         ).sign(self.home.keys.sign)
 
     def _ask_keeper(self, path: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = self._request(action, body, self.keeper_keys().fingerprint())
-        return self._keeper.post(path, {"request": request.to_dict()})
+        keeper = self.keeper_keys()
+        request = self._request(action, body, keeper.fingerprint())
+        return read_answer(self._keeper.post(path, {"request": request.to_dict()}), request, keeper.sign)
 
     def _store_request(self, action: str, body: dict[str, Any]) -> str:
         return b64(self._request(action, body).to_json())

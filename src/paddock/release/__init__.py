@@ -2,7 +2,15 @@
 
 from paddock.release.decision import Grant, IssuedChallenge, KeeperFacts, ReleaseRequest, decide
 from paddock.release.environment import check_environment
-from paddock.release.statements import LeaseStatement, ReleaseStatement, grant_info, read_lease, read_release
+from paddock.release.statements import (
+    LeaseStatement,
+    ReleaseStatement,
+    grant_info,
+    read_answer,
+    read_lease,
+    read_release,
+    sign_answer,
+)
 
 __all__ = [
     "Grant",
@@ -14,6 +22,8 @@ __all__ = [
     "check_environment",
     "decide",
     "grant_info",
+    "read_answer",
     "read_lease",
     "read_release",
+    "sign_answer",
 ]

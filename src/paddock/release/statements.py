@@ -1,15 +1,16 @@
-"""What a keeper signs: that it released keys to a run, and that the run may go on until a time.
+"""What a keeper signs: that it released keys to a run, that the run may go on until a time, what it answered its owner.
 
-Source: docs/spec/release.md §3 (R-14, R-15).
+Source: docs/spec/release.md §3 and §4 (R-14, R-15, R-18).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from paddock.crypto.canonical import canonical, parse_canonical
+from paddock.crypto.digest import sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import Moment
@@ -18,6 +19,8 @@ from paddock.errors import CryptoRefused, LeaseRefused, StatementRefused
 
 RELEASE_TYPE = "application/vnd.paddock.release.v1+json"
 LEASE_TYPE = "application/vnd.paddock.lease.v1+json"
+ANSWER_TYPE = "application/vnd.paddock.answer.v1+json"
+PROOF = "proof"
 _MAX_BYTES = 1 << 18
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -95,6 +98,34 @@ def read_lease(envelope: Envelope, keeper: VerifyKey) -> LeaseStatement:
         return LeaseStatement.model_validate_json(payload)
     except (CryptoRefused, ValidationError) as error:
         raise LeaseRefused("What came back is not a lease signed by the keeper.") from error
+
+
+def sign_answer(request: Envelope, answer: dict[str, Any], keys: PrivateKeys) -> dict[str, Any]:
+    """A keeper's answer to its owner with the member `proof`: signed over the digests of request and answer."""
+    proof = Envelope.sign(ANSWER_TYPE, _answered(request, answer), keys.sign, keys.public().fingerprint())
+    return {**answer, PROOF: proof.to_dict()}
+
+
+def read_answer(answer: dict[str, Any], request: Envelope, keeper: VerifyKey) -> dict[str, Any]:
+    """The answer without its proof, if this keeper gave it to this very request.
+
+    Raises:
+        StatementRefused: it did not (R-18): whoever answers in its place can swallow a revocation.
+    """
+    said = {name: value for name, value in answer.items() if name != PROOF}
+    try:
+        signed = Envelope.from_dict(answer.get(PROOF)).verify_by(keeper, ANSWER_TYPE)
+        if signed != _answered(request, said):  # R-18
+            raise StatementRefused("The keeper's answer is to another request, or was changed.")
+    except CryptoRefused as error:
+        raise StatementRefused(
+            "The answer is not signed by your keeper: it may not have done what was asked."
+        ) from error
+    return said
+
+
+def _answered(request: Envelope, answer: dict[str, Any]) -> bytes:
+    return canonical({"answer": sha256_id(canonical(answer)), "request": sha256_id(request.payload)})
 
 
 def grant_info(contract: str, run: str, keeper: str) -> bytes:

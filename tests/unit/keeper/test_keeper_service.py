@@ -92,7 +92,9 @@ class Asked:
         return self.kept.owner.keeper.public().fingerprint()
 
     def account(self) -> Json:
-        return self.post("/v1/account", self.signed("releases.list", {}))
+        answer = self.post("/v1/account", self.signed("releases.list", {}))
+        answer.pop("proof")
+        return answer
 
     def size(self) -> int:
         text = self.get("/v1/ledger/checkpoint")["checkpoint"]
