@@ -9,7 +9,7 @@ from paddock.contract.asset import AssetKind
 from paddock.crypto.digest import unb64
 from paddock.crypto.hpke import OpeningKey
 from paddock.errors import AssetUnknown, HomeInvalid
-from paddock.party.files import read_json, write_json
+from paddock.party.files import one_at_a_time, read_json, write_json
 from paddock.seal import DataKey
 
 OWN_PURPOSE = "own"
@@ -57,9 +57,10 @@ class Catalogue:
 
     def add(self, asset: OwnAsset) -> None:
         """Note a new asset."""
-        rows = read_json(self._path)
-        rows[asset.name] = asdict(asset)
-        write_json(self._path, rows)
+        with one_at_a_time(self._path):  # two commands that seal at once would otherwise lose one of both keys
+            rows = read_json(self._path)
+            rows[asset.name] = asdict(asset)
+            write_json(self._path, rows)
 
 
 KINDS = [kind.value for kind in AssetKind]

@@ -29,6 +29,10 @@ class HubClient:
         """Post the own party record."""
         self._client.post("/v1/parties", record.to_dict())
 
+    def party_record(self, fingerprint: str) -> Envelope:
+        """The record of these keys: unverified."""
+        return _envelope(self._client.get(f"/v1/parties/{fingerprint}"))
+
     def party_records(self, name: str) -> list[Envelope]:
         """Records of all who call themselves so. Anybody may: only a fingerprint tells them apart."""
         return _envelopes(self._client.get("/v1/parties", {"name": name}).get("parties"))

@@ -19,7 +19,7 @@ from paddock.contract.signing import Proposal, contract_id, open_proposal, propo
 from paddock.contract.terms import Keys, Terms
 from paddock.crypto.digest import b64, is_digest
 from paddock.crypto.dsse import Envelope
-from paddock.crypto.identity import PublicKeys
+from paddock.crypto.identity import PublicKeys, normal_fingerprint
 from paddock.crypto.moment import write_moment
 from paddock.errors import (
     AssetUnknown,
@@ -27,6 +27,7 @@ from paddock.errors import (
     CryptoRefused,
     HubAnswerRefused,
     JobRefused,
+    NotFound,
     PaddockError,
     PartyRefused,
     PartyUnknown,
@@ -35,7 +36,7 @@ from paddock.errors import (
 )
 from paddock.jobs.registry import job_kind
 from paddock.party.catalogue import OWN_PURPOSE, Catalogue, OwnAsset
-from paddock.party.files import read_json, write_json
+from paddock.party.files import one_at_a_time, read_json, write_json
 from paddock.party.home import Home
 from paddock.party.hub import HubClient
 from paddock.party.peers import AddressBook, Peer
@@ -116,12 +117,16 @@ class Party:
             FingerprintMismatch, RecordRefused: see `AddressBook.accept`.
             PartyUnknown: the hub has no record with that name and fingerprint.
         """
-        records = self.hub.party_records(name)
-        failure: PaddockError = PartyUnknown(f"The hub has no record of '{name}'.")
-        for envelope in records:
+        wanted = normal_fingerprint(fingerprint)
+        try:
+            # By fingerprint: any number of strangers can publish records under a name.
+            return self.peers.accept(name, wanted, self.hub.party_record(wanted))
+        except NotFound:
+            failure: PaddockError = PartyUnknown(f"The hub has no record of '{name}'.")
+        for envelope in self.hub.party_records(name):
             try:
-                return self.peers.accept(name, fingerprint, envelope)
-            except PartyRefused as error:  # several may use one name: the one with the fingerprint counts
+                return self.peers.accept(name, wanted, envelope)
+            except PartyRefused as error:
                 failure = error
         raise failure
 
@@ -253,9 +258,10 @@ class Party:
     def note_shown(self, proposal: Proposal) -> None:
         """Remember that this contract was read here, so that the beginning of its id can mean no other one."""
         path = self.home.folder / "shown.json"
-        shown = read_json(path)
-        if proposal.id not in shown:
-            write_json(path, {**shown, proposal.id: proposal.terms.title})
+        with one_at_a_time(path):
+            shown = read_json(path)
+            if proposal.id not in shown:
+                write_json(path, {**shown, proposal.id: proposal.terms.title})
 
     def sign(self, reference: str) -> Proposal:
         """Sign a contract, after checking everything that a signer must.
@@ -427,8 +433,7 @@ class _Directory:
             return self._party.record()
         peer = self._party.peers.find(name)
         # The keeper may have moved or been renewed: the newest record counts if the accepted keys signed it.
-        newer = _records_by(peer.record, self._party.hub.party_records(peer.record.name))
-        return max([peer.record, *newer], key=lambda record: record.issued)
+        return max([peer.record, *self._newer(peer)], key=lambda record: record.issued)
 
     def asset(self, reference: str) -> tuple[str, AssetRecord]:
         """See `Directory.asset`."""
@@ -443,14 +448,9 @@ class _Directory:
             raise AssetUnknown(f"'{owner}' has published no asset named '{name}'.")
         return owner, max(matching, key=lambda record: record.sealed)
 
-
-def _records_by(accepted: PartyRecord, envelopes: list[Envelope]) -> list[PartyRecord]:
-    found = []
-    for envelope in envelopes:
+    def _newer(self, peer: Peer) -> list[PartyRecord]:
         try:
-            record = read_party(envelope)
-        except RecordRefused:
-            continue  # anybody can post under any name; only those signed by the accepted keys count
-        if record.fingerprint() == accepted.fingerprint():
-            found.append(record)
-    return found
+            record = read_party(self._party.hub.party_record(peer.fingerprint))
+        except (NotFound, RecordRefused):
+            return []
+        return [record] if record.fingerprint() == peer.fingerprint else []

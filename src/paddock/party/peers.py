@@ -12,7 +12,7 @@ from paddock.contract.party import PartyRecord, read_party
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import normal_fingerprint
 from paddock.errors import CryptoRefused, FingerprintMismatch, HomeInvalid, PartyUnknown
-from paddock.party.files import read_json, write_json
+from paddock.party.files import one_at_a_time, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,13 @@ class AddressBook:
         record = read_party(envelope)
         if record.fingerprint() != wanted:  # C-19: the hub's word decides nothing
             raise FingerprintMismatch(f"The record for '{name}' has {record.fingerprint()}.")
-        peers = read_json(self._path)
-        before = peers.get(name)
-        if before is not None and before.get("fingerprint") != wanted:
-            raise FingerprintMismatch(f"'{name}' is another party in your address book; choose another name.")
-        peers[name] = {"fingerprint": wanted, "record": envelope.to_dict()}
-        write_json(self._path, peers)
+        with one_at_a_time(self._path):
+            peers = read_json(self._path)
+            before = peers.get(name)
+            if before is not None and before.get("fingerprint") != wanted:
+                raise FingerprintMismatch(f"'{name}' is another party in your address book; choose another name.")
+            peers[name] = {"fingerprint": wanted, "record": envelope.to_dict()}
+            write_json(self._path, peers)
         return Peer(name, wanted, record)
 
     def _peer(self, name: str, row: object) -> Peer:
