@@ -192,6 +192,34 @@ class EncodingRefused(CryptoRefused):
     action = "The file or message is damaged or was not written by Paddock: fetch it again."
 
 
+class CertificateRefused(CryptoRefused):
+    """A vendor's certificate does not lead to a trusted root, or breaks a rule on the way there."""
+
+    code = "E-CRYPTO-05"
+    action = "Do not rely on what it vouches for. If you mean to trust its root, name it in the trust policy."
+
+
+class CertificateExpired(CertificateRefused):
+    """A vendor's certificate is not valid at this time."""
+
+    code = "E-CRYPTO-06"
+    action = "Compare the clocks; if they are right, its owner must renew the certificate."
+
+
+class CertificateRevoked(CertificateRefused):
+    """A vendor revoked a certificate."""
+
+    code = "E-CRYPTO-07"
+    action = "Do not rely on what it vouches for, ever again."
+
+
+class RevocationUnknown(CertificateRefused):
+    """Whether a certificate was revoked cannot be told: no current revocation list is at hand."""
+
+    code = "E-CRYPTO-08"
+    action = "Bring the lists up to date: paddock keeper collateral fetch, or import on a keeper without a network."
+
+
 # --- contract -------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +338,55 @@ class RuntimeIncomplete(Misconfigured):
 
     code = "E-EVIDENCE-07"
     action = "Install it with: pip install 'paddock[paddle]'."
+
+
+class TcbRefused(EvidenceRefused):
+    """The platform's firmware and microcode are not of a state that the trust policy accepts."""
+
+    code = "E-EVIDENCE-08"
+    action = "Have the operator update the platform; or, if you mean to accept that state, say so in the trust policy."
+
+
+class SettingRefused(EvidenceRefused):
+    """The environment runs with a setting that the trust policy does not allow."""
+
+    code = "E-EVIDENCE-09"
+    action = "Have the operator change the setting; or, if you mean to accept it, allow it in the trust policy."
+
+
+class CollateralMissing(EvidenceRefused):
+    """What the vendor publishes about this platform is not at hand, so the evidence cannot be judged."""
+
+    code = "E-EVIDENCE-10"
+    action = "Get it with: paddock keeper collateral fetch; without a network: paddock keeper collateral import FILE."
+
+
+class CollateralStale(EvidenceRefused):
+    """What the vendor published about this platform is older than the trust policy allows."""
+
+    code = "E-EVIDENCE-11"
+    action = "Get it anew with: paddock keeper collateral fetch, or import a newer file."
+
+
+class CompositionRefused(EvidenceRefused):
+    """The pieces of evidence are not exactly those that are demanded together."""
+
+    code = "E-EVIDENCE-12"
+    action = "Compare with paddock keeper policy explain: every demanded piece must be there, and no other."
+
+
+class CollateralInvalid(Misconfigured):
+    """A file of collateral cannot be read."""
+
+    code = "E-EVIDENCE-13"
+    action = "Export it again with: paddock keeper collateral show --output FILE, or fetch it anew."
+
+
+class PeerRefused(EvidenceRefused):
+    """The other end of a connection is not who, or not what, it must be."""
+
+    code = "E-EVIDENCE-14"
+    action = "Do not send it anything. Compare its fingerprint and measurement with what its owner told you."
 
 
 # --- release --------------------------------------------------------------------------------------------------

@@ -6,12 +6,20 @@ Source: RFC 9334 (RATS architecture); draft-ietf-rats-msg-wrap (Conceptual Messa
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from paddock.crypto.canonical import canonical
+from paddock.crypto.digest import sha256_id
 from paddock.errors import EvidenceMalformed
 
 MAX_EVIDENCE_BYTES = 1 << 20
+ENVIRONMENT, HOST = "environment", "host"
+GPUS = tuple(f"gpu-{number}" for number in range(8))
+LABELS = frozenset({ENVIRONMENT, HOST, *GPUS})
+COLLECTION_MEMBER = "__cmwc_t"
+COLLECTION_TYPE = "tag:paddock,2026:evidence-set"
 _CMW_EVIDENCE = 2  # the Conceptual Message type bit of evidence
 
 
@@ -61,12 +69,21 @@ class Claims:
     Args:
         provider: which provider verified it.
         tee: the kind of environment (`paddock.contract.levels.Tee`), as text.
-        measurement: `sha256:…` of the runtime that was started.
-        report_data: the 64 bytes that the environment bound into its evidence.
+        measurement: `sha256:…` of what was started: `registers_digest` of hardware, the digest of the runtime of software.
+        report_data: what the environment bound into its evidence: 64 bytes, or the 32 that its field holds.
         debug: whether the environment can be looked into.
         simulated: whether software stood in for hardware.
-        signer: what vouches for it, as the trust policy names it.
-        issued: when it was made, by the attester's clock.
+        signer: what vouches for it: the digest of the root's public key, or of the simulator's.
+        issued: when it was made, by the attester's clock; None where the vendor's format bears no time, so that
+            freshness rests on the nonce alone.
+        registers: the measurement registers by name, as hex; empty for software.
+        tcb_status: the vendor's word for the state of the platform's firmware; None where the vendor has none.
+        advisories: ids of the vendor's advisories that apply to the platform.
+        svns: security version numbers by name.
+        settings: what is switched on that a relying party may not want, e.g. `smt`, `migration`.
+        collateral: keys of the collateral that was used.
+        collateral_issued: when the vendor issued the oldest of it; None where none was used.
+        details: further facts of the vendor, for people: names to texts, numbers, truth values.
     """
 
     provider: str
@@ -76,4 +93,67 @@ class Claims:
     debug: bool
     simulated: bool
     signer: str
-    issued: datetime
+    issued: datetime | None
+    registers: Mapping[str, str] = field(default_factory=dict)
+    tcb_status: str | None = None
+    advisories: tuple[str, ...] = ()
+    svns: Mapping[str, int] = field(default_factory=dict)
+    settings: frozenset[str] = frozenset()
+    collateral: tuple[str, ...] = ()
+    collateral_issued: datetime | None = None
+    details: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+def registers_digest(provider: str, registers: Mapping[str, str]) -> str:
+    """The measurement of hardware evidence (A-10): SHA-256 over the canonical JSON of provider and registers.
+
+    Args:
+        provider: the provider's name, e.g. `tdx`.
+        registers: every register by name, as lower-case hex.
+    """
+    body = {"version": "paddock/registers/v1", "provider": provider, "registers": dict(registers)}
+    return sha256_id(canonical(body))
+
+
+@dataclass(frozen=True)
+class EvidenceSet:
+    """The pieces of evidence of one environment, by label: `environment`, and beside it `host` or `gpu-0` to `gpu-7`.
+
+    On the wire, one piece is a wrapper record; several are a Conceptual Message Wrapper collection.
+    """
+
+    pieces: Mapping[str, UnverifiedEvidence]
+
+    @classmethod
+    def single(cls, evidence: UnverifiedEvidence) -> EvidenceSet:
+        """The environment's evidence alone."""
+        return cls({ENVIRONMENT: evidence})
+
+    def to_wrapper(self) -> list[object] | dict[str, object]:
+        """A record, or a collection where there is more than one piece."""
+        if set(self.pieces) == {ENVIRONMENT}:
+            return self.pieces[ENVIRONMENT].to_wrapper()
+        return {COLLECTION_MEMBER: COLLECTION_TYPE} | {
+            label: piece.to_wrapper() for label, piece in sorted(self.pieces.items())
+        }
+
+    @classmethod
+    def from_wrapper(cls, value: object) -> EvidenceSet:
+        """Read a record or a collection strictly.
+
+        Raises:
+            EvidenceMalformed: another shape or collection type, an unknown label, no `environment`, too many pieces, or
+                a collection of one, whose only form is a record (A-6).
+        """
+        if isinstance(value, list):
+            return cls.single(UnverifiedEvidence.from_wrapper(value))
+        if not isinstance(value, dict) or value.get(COLLECTION_MEMBER) != COLLECTION_TYPE:
+            raise EvidenceMalformed("It is not a Conceptual Message Wrapper of evidence.")
+        labels = [label for label in value if label != COLLECTION_MEMBER]
+        if not 2 <= len(labels) <= len(LABELS) or not set(labels) <= LABELS or ENVIRONMENT not in labels:
+            raise EvidenceMalformed("It is not a collection of the pieces of evidence that are known.")
+        return cls({label: UnverifiedEvidence.from_wrapper(value[label]) for label in sorted(labels)})
+
+    def digest(self) -> str:
+        """`sha256:` of the canonical JSON of the wrapper: labels, media types and bytes of all pieces."""
+        return sha256_id(canonical(self.to_wrapper()))

@@ -8,6 +8,7 @@ Source: docs/spec/attestation.md §5 (A-2, A-6, A-7, A-8).
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -18,7 +19,8 @@ from paddock.crypto.moment import Moment, read_moment
 from paddock.crypto.signing import SigningKey, VerifyKey
 from paddock.errors import CryptoRefused, EvidenceMalformed, EvidenceNotTrusted
 from paddock.evidence.claims import Claims, UnverifiedEvidence
-from paddock.evidence.trust import TrustPolicy
+from paddock.evidence.collateral import Collateral, CollateralNeed
+from paddock.evidence.trust import SimulatedTrust
 
 MEDIA_TYPE = "application/vnd.paddock.simulated-evidence.v1+json"
 
@@ -49,16 +51,25 @@ class SimulatedProvider:
     name = "simulated"
     media_type = MEDIA_TYPE
     simulated = True
+    trust_type = SimulatedTrust
 
-    def verify(self, body: bytes, policy: TrustPolicy) -> Claims:
+    def recognises(self, body: bytes) -> bool:
+        """See `EvidenceProvider.recognises`."""
+        return body.startswith(b"{") and MEDIA_TYPE.encode("ascii") in body[: 1 << 16]
+
+    def needs(self, body: bytes) -> tuple[CollateralNeed, ...]:  # noqa: ARG002 - a simulator needs nothing
+        """See `EvidenceProvider.needs`."""
+        return ()
+
+    def verify(self, body: bytes, *, trust: SimulatedTrust, collateral: Collateral, now: datetime) -> Claims:  # noqa: ARG002 - as above
         """See `EvidenceProvider.verify`."""
-        if policy.simulated is None or not policy.simulated.keys:  # A-8
+        if not trust.keys:  # A-8
             raise EvidenceNotTrusted("It is SIMULATED, and the trust policy names no simulator.")
         try:
             envelope = Envelope.from_json(body)
             if envelope.to_json() != body or len(envelope.signatures) != 1:  # A-6: one form, one signature
                 raise EvidenceMalformed("It is not in canonical form.")
-            signer = self._signer(envelope, policy.simulated.keys)
+            signer = self._signer(envelope, trust.keys)
             if envelope.signatures[0].keyid != signer:  # A-6: no byte that the signature does not hold
                 raise EvidenceMalformed("Its key id is not its signer.")
             parse_canonical(envelope.payload)
