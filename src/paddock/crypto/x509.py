@@ -42,7 +42,7 @@ class Certificate:
             certificate = cls(x509.load_der_x509_certificate(der))
         except _FAULTS as error:
             raise EncodingRefused("A certificate is not well formed.") from error
-        if certificate.der != der:
+        if certificate.der != der or not certificate.has_whole_signature():
             raise EncodingRefused("A certificate has more than one form, or something behind it.")
         return certificate
 
@@ -106,6 +106,10 @@ class Certificate:
         except (*_FAULTS, InvalidSignature):
             return False
         return True
+
+    def has_whole_signature(self) -> bool:
+        """Whether its signature has no unused bits: they may be said to be there without any change of it."""
+        return self.der[: -len(self._certificate.signature)].endswith(b"\0")
 
     def check_time(self, now: datetime) -> None:
         """Return if it is valid at `now`. Raises CertificateExpired."""

@@ -225,6 +225,16 @@ def test_a_certificate_has_one_form_and_nothing_behind_it(leaf: Issued) -> None:
         RevocationList.from_bytes(b"-----BEGIN X509 CRL-----\n")
 
 
+def test_unused_bits_of_a_signature_are_no_second_form(root: Issued) -> None:
+    # A signature is a string of bits, and whoever passes it on could say that its last ones, if they are 0, are unused.
+    built = next(each.built for each in (issue("any", root) for _ in range(64)) if each.built.signature[-1] % 2 == 0)
+    der = bytearray(built.public_bytes(serialization.Encoding.DER))
+    der[-len(built.signature) - 1] = 1
+    assert x509.load_der_x509_certificate(bytes(der)).signature == built.signature
+    with pytest.raises(EncodingRefused):
+        Certificate.from_der(bytes(der))
+
+
 def test_keys_of_kinds_that_are_not_used_are_refused(root: Issued) -> None:
     weak = [ec.generate_private_key(ec.SECP256K1()), rsa.generate_private_key(65537, 1024)]
     for key in weak:

@@ -67,7 +67,7 @@ _DISTRIBUTION_POINTS = "2.5.29.31"
 _LIST_URL = re.compile(rb"http://crl\.ndis\.nvidia\.com/crl/([a-z0-9-]{1,64})\.crl")
 _LISTS = "nvidia/crl/"
 # `LS_10 A01 FSP BROM`, an NVSwitch under the same model certificate, is none of these.
-_DEVICE = re.compile(r"CN=(G([HB])[0-9][0-9A-Z]{2} [A-Z][0-9]{2} GSP BROM),O=NVIDIA Corporation,")
+_DEVICE = re.compile(r"CN=(G([HB])[0-9][0-9A-Z]{2} [A-Z][0-9]{2} GSP BROM),O=NVIDIA Corporation(,|$)")
 _ARCHITECTURES = {"H": "hopper", "B": "blackwell"}
 _NUMBER, _BITS, _OCTETS, _OID, _SEQUENCE = 0x02, 0x03, 0x04, 0x06, 0x30
 Architecture = Literal["hopper", "blackwell"]
