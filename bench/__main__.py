@@ -53,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def areas() -> list[str]:
     """The names of all areas."""
-    return sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if module.name not in _NOT_AREAS)
+    names = (module.name for module in pkgutil.iter_modules(bench.__path__))
+    return sorted(name for name in names if name not in _NOT_AREAS and not name.startswith("_"))
 
 
 def table(rows: list[Row]) -> Table:

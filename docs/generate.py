@@ -85,6 +85,40 @@ def levels() -> str:
     return _joined(lines)
 
 
+def refusals() -> str:
+    """docs/refusals.md: what each vendor's evidence is refused for; every cell is tried by tests/evidence."""
+    from tests.evidence import matrix
+
+    table = {vendor: matrix.refusals(vendor) for vendor in matrix.VENDORS}
+    samples = {vendor: matrix.samples(vendor) for vendor in matrix.VENDORS}
+    lines = [
+        "# What evidence is refused for",
+        "",
+        _MADE.format(source="tests/evidence"),
+        "",
+        "Genuine evidence of each vendor, spoilt in each of these ways, is refused by the error that stands in the cell.",
+        "A number is the reason for which there is no such case. `tests/evidence/test_refusals.py` tries every cell.",
+        "",
+        f"| | {' | '.join(matrix.VENDORS)} |",
+        f"| --- |{' --- |' * len(matrix.VENDORS)}",
+    ]
+    reasons: dict[str, int] = {}
+    for kind, meaning in matrix.KINDS.items():
+        cells = []
+        for vendor in matrix.VENDORS:
+            found = table[vendor][kind]
+            if isinstance(found, str):
+                cells.append(f"[{reasons.setdefault(found, len(reasons) + 1)}]")
+            else:
+                cells.append(" ".join(dict.fromkeys(f"`{error.code.removeprefix('E-')}`" for error in found)))
+        lines.append(f"| {meaning} | {' | '.join(cells)} |")
+    lines += ["", "Codes are those of [errors.md](errors.md), without `E-`.", ""]
+    lines += [f"{number}. {reason}" for reason, number in reasons.items()]
+    lines += ["", "Evidence that is tried:", ""]
+    lines += [f"- {vendor}: {', '.join(sample.name for sample in samples[vendor])}" for vendor in matrix.VENDORS]
+    return _joined(lines)
+
+
 def cli() -> str:
     """docs/reference/cli.md: every command with its arguments and options."""
     import typer
@@ -120,6 +154,7 @@ DOCUMENTS: dict[str, tuple[str, _Generator]] = {
     "errors.md": ("paddock.errors", errors),
     "levels.md": ("paddock.contract.levels", levels),
     "reference/cli.md": ("paddock.cli.main", cli),
+    "refusals.md": ("tests.evidence.matrix", refusals),
 }
 """Path below docs/, the module that must exist, and what writes the text."""
 

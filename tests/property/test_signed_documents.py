@@ -34,7 +34,7 @@ from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.crypto.signing import SigningKey
 from paddock.enclave.launch import read_launch
 from paddock.errors import PaddockError, StateRefused
-from paddock.evidence import Binding, UnverifiedEvidence, read_trust_policy, verify_evidence
+from paddock.evidence import Binding, Collateral, UnverifiedEvidence, read_trust_policy, verify_evidence
 from paddock.keeper.keeper import read_release_request
 from paddock.receipt import verify_receipt
 from paddock.receipt.failure import failure_info, open_failure
@@ -191,7 +191,7 @@ def test_evidence_in_any_form_is_refused_in_the_tree(data: st.DataObject) -> Non
     for other in (changed, data.draw(st.binary(max_size=200))):
         if other != PROOF.body:
             with pytest.raises(PaddockError):
-                verify_evidence(replace(PROOF, body=other), policy=POLICY, now=NOW)
+                verify_evidence(replace(PROOF, body=other), policy=POLICY, collateral=Collateral(), now=NOW)
 
 
 @quick
@@ -201,7 +201,7 @@ def test_a_release_body_in_any_form_is_refused_in_the_tree(data: st.DataObject) 
     known = facts(request())
 
     def act() -> None:
-        decide(read_release_request(body), known, policy=POLICY, now=NOW)
+        decide(read_release_request(body), known, policy=POLICY, collateral=Collateral(), now=NOW)
 
     only_refuses(act)
     only_refuses(lambda: Binding.from_dict(data.draw(mutated(BOUND.to_dict()))))
@@ -286,5 +286,5 @@ TestLife.settings = settings(max_examples=40, deadline=None)
 
 def test_every_reader_reads_what_is_honest() -> None:
     assert signed() == AGREED.envelope
-    assert decide(read_release_request(BODY), facts(request()), policy=POLICY, now=NOW).run == RUN
+    assert decide(read_release_request(BODY), facts(request()), policy=POLICY, collateral=Collateral(), now=NOW).run == RUN
     assert read_launch(json.dumps(LAUNCH).encode()).run == RUN

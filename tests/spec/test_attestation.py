@@ -6,7 +6,7 @@ import base64
 import json
 import platform
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from paddock.errors import (
     EvidenceStale,
     TrustPolicyInvalid,
 )
-from paddock.evidence import Binding, Challenge, TrustPolicy, UnverifiedEvidence, read_trust_policy, verify_evidence
+from paddock.evidence import Binding, Challenge, Collateral, TrustPolicy, UnverifiedEvidence, read_trust_policy, verify_evidence
 from paddock.evidence import measurement as measuring
 from paddock.evidence import provider as providers
 from paddock.evidence.claims import MAX_EVIDENCE_BYTES, Claims
@@ -47,7 +47,7 @@ REPORT = bytes(range(64))
 
 
 def _verify(proof: UnverifiedEvidence, policy: TrustPolicy = POLICY, now: Any = NOW) -> Claims:
-    return verify_evidence(proof, policy=policy, now=now)
+    return verify_evidence(proof, policy=policy, collateral=Collateral(), now=now)
 
 
 def test_a1_evidence_of_a_type_that_no_enabled_provider_reads_is_refused() -> None:
@@ -58,19 +58,43 @@ def test_a1_evidence_of_a_type_that_no_enabled_provider_reads_is_refused() -> No
             _verify(replace(proof, media_type=media_type))
 
 
-def test_a1_installed_is_not_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "ENABLED", ())
-    providers.enabled_providers.cache_clear()
-    try:
-        with pytest.raises(EvidenceNotTrusted):
-            _verify(evidence(REPORT))
-    finally:
-        monkeypatch.undo()
-        providers.enabled_providers.cache_clear()
+def test_a1_a_provider_without_a_section_in_the_policy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedProvider, "verify", lambda *_, **_with: pytest.fail("it was asked"))
+    for text in ("", "[nitro]\nroots = ['aws-nitro-g1']\n", "[plugins.other]\n"):
+        with pytest.raises(EvidenceNotTrusted, match=r"no section \[simulated\]"):
+            _verify(evidence(REPORT), policy=read_trust_policy(text))
+
+
+def test_a1_a_plug_in_is_asked_only_where_the_policy_has_a_section_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(SimulatedProvider):
+        name, media_type = "other", "application/vnd.other"
+
+        def verify(self, body: bytes, *, trust: Any, collateral: Collateral, now: datetime) -> Claims:
+            return replace(super().verify(body, trust=trust, collateral=collateral, now=now), provider="other")
+
+    monkeypatch.setattr(providers, "installed_providers", lambda: {"other": Other()})
+    proof = replace(evidence(REPORT), media_type="application/vnd.other")
+    key = SIMULATOR.verify_key.raw.hex()
+    with pytest.raises(EvidenceNotTrusted):
+        _verify(proof)
+    assert _verify(proof, policy=read_trust_policy(f"[plugins.other]\nkeys = ['{key}']\n")).provider == "other"
+    with pytest.raises(TrustPolicyInvalid, match=r"plugins\.other\.keys"):
+        _verify(proof, policy=read_trust_policy("[plugins.other]\n"))
+
+
+def test_a1_a_provider_that_cannot_be_loaded_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        name = "broken"
+
+        def load(self) -> Any:
+            raise ImportError("its library is missing")
+
+    monkeypatch.setattr(providers, "entry_points", lambda **_: [Broken()])
+    assert not providers.installed_providers.__wrapped__()
 
 
 def test_a1_evidence_has_a_bound_before_anything_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SimulatedProvider, "verify", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(SimulatedProvider, "verify", lambda *_, **_with: pytest.fail("it was read"))
     with pytest.raises(EvidenceMalformed):
         _verify(UnverifiedEvidence(MEDIA_TYPE, bytes(MAX_EVIDENCE_BYTES + 1)))
 
@@ -97,7 +121,7 @@ def test_a2_every_changed_byte_is_noticed() -> None:
 
 @pytest.mark.parametrize("fault", [KeyError("x"), RecursionError(), ValueError(), RuntimeError(), MemoryError()])
 def test_a2_a_provider_that_fails_is_no_way_through(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def verify(_self: SimulatedProvider, _body: bytes, _policy: TrustPolicy) -> Claims:
+    def verify(_self: SimulatedProvider, _body: bytes, **_with: Any) -> Claims:
         raise fault
 
     monkeypatch.setattr(SimulatedProvider, "verify", verify)
@@ -254,7 +278,7 @@ def test_a7_no_provider_speaks_as_another_nor_a_simulator_as_hardware(
 ) -> None:
     claims = _verify(evidence(REPORT))
     assert claims.simulated
-    monkeypatch.setattr(SimulatedProvider, "verify", lambda *_: replace(claims, **lie))
+    monkeypatch.setattr(SimulatedProvider, "verify", lambda *_, **_with: replace(claims, **lie))
     with pytest.raises(EvidenceNotTrusted):
         _verify(evidence(REPORT))
 

@@ -82,7 +82,7 @@ def _refused(
 def test_an_honest_receipt_holds_for_everybody_who_trusts_the_simulator() -> None:
     verified = _verify(receipt(), expected=contract().id)
     assert verified.receipt.simulated
-    assert verified.claims is not None
+    assert verified.verdict is not None
     assert verified.binding.run == RUN
 
 
@@ -204,7 +204,7 @@ def test_v4_the_evidence_is_judged_by_ones_own_policy_at_the_keepers_time() -> N
 
 def test_v4_no_evidence_only_where_the_level_demands_none() -> None:
     bare = receipt_dict(lambda v: v.update(level="L1"), with_evidence=False)
-    assert _verify(receipt(bare)).claims is None
+    assert _verify(receipt(bare)).verdict is None
     for level in set(Level) - {Level.L1}:
         lacking = receipt_dict(merge(level=level), with_evidence=False)
         with pytest.raises(ReceiptMismatch, match="no evidence"):

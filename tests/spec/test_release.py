@@ -47,7 +47,7 @@ from paddock.errors import (
     TermsRefused,
     Unavailable,
 )
-from paddock.evidence import Challenge, TrustPolicy
+from paddock.evidence import Challenge, Collateral, TrustPolicy
 from paddock.keeper.keeper import read_release_request
 from paddock.release import ReleaseRequest, decide, grant_info, read_answer, read_lease, read_release, sign_answer
 from paddock.release.statements import LEASE_TYPE, RELEASE_TYPE
@@ -202,7 +202,7 @@ def test_r7_no_evidence_only_where_the_level_demands_none() -> None:
     for level in Level:
         asked = replace(request(merge(level=level)), evidence=None)
         if level is Level.L1:
-            assert judge(asked).claims is None
+            assert judge(asked).verdict is None
         else:
             with pytest.raises(EvidenceMissing):
                 judge(asked)
@@ -223,14 +223,14 @@ def test_r7_evidence_that_is_replayed_borrowed_old_or_forged_is_refused() -> Non
     with pytest.raises(DebugRefused):
         judge(request(debug=True))
     with pytest.raises(EvidenceNotTrusted):
-        decide(asked, facts(asked), policy=TrustPolicy(), now=NOW)
+        decide(asked, facts(asked), policy=TrustPolicy(), collateral=Collateral(), now=NOW)
 
 
 def test_r8_an_environment_below_the_level_is_refused() -> None:
-    for tee in ("none", "software", "tpm", "confidential-vm", "quantum", "-"):
+    for tee in ("none", "software", "tpm", "confidential-vm", "sealed-vm", "quantum", "-"):
         with pytest.raises(LevelRefused):
-            judge(request(tee=tee))
-    judge(request(tee="sealed-vm"))
+            judge(request(tee=tee))  # a machine is sealed if the policy says so of its measurement
+    judge(request(tee="enclave"))
 
 
 def test_r8_simulation_needs_every_partys_signature() -> None:
@@ -245,7 +245,7 @@ def test_r9_a_runtime_that_was_not_signed_is_refused() -> None:
     with pytest.raises(MeasurementRefused, match=other):
         judge(request(measurement=other))
     judge(request(lambda value: value["environment"].update(measurements=[other, MEASUREMENT])))
-    assert judge(request(lambda value: value.update(level="L1"), measurement=other)).claims is not None
+    assert judge(request(lambda value: value.update(level="L1"), measurement=other)).verdict is not None
 
 
 def test_r10_no_run_more_than_signed() -> None:

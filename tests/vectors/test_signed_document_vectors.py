@@ -16,7 +16,7 @@ from paddock.crypto.hpke import OpeningKey
 from paddock.crypto.identity import PublicKeys
 from paddock.crypto.moment import read_moment
 from paddock.errors import PaddockError
-from paddock.evidence import Binding, TrustPolicy, UnverifiedEvidence, verify_evidence
+from paddock.evidence import Binding, Collateral, TrustPolicy, UnverifiedEvidence, verify_evidence
 from paddock.receipt import verify_receipt
 from paddock.release import grant_info
 from tests.fixtures.cast import secret
@@ -38,7 +38,7 @@ def _contract(vector: Json) -> None:
 def _attestation(vector: Json) -> None:
     policy = TrustPolicy.model_validate(vector["policy"])
     wrapper = UnverifiedEvidence.from_wrapper(vector["wrapper"])
-    claims = verify_evidence(wrapper, policy=policy, now=read_moment(vector["at"]))
+    claims = verify_evidence(wrapper, policy=policy, collateral=Collateral(), now=read_moment(vector["at"]))
     bound = Binding.from_dict(vector["binding"])
     bound.check(claims.report_data)
     assert bound.report_data().hex() == vector["report_data"]

@@ -159,7 +159,7 @@ def describe_receipt(verified: VerifiedReceipt) -> None:
     say(f"[bold]{plain(verified.contract.terms.title)}[/]  run {facts.run}  {facts.started} to {facts.ended}")
     if facts.simulated:
         say(SIMULATED)
-    claims = verified.claims
+    claims = None if verified.verdict is None else verified.verdict.environment
     if claims is None:
         say(UNPROVEN)
     else:
@@ -186,7 +186,7 @@ def _show_phase(phase: Phase) -> None:
 
 
 def _facts(verified: VerifiedReceipt) -> dict[str, Any]:
-    claims = verified.claims
+    claims = None if verified.verdict is None else verified.verdict.environment
     return {
         "contract": verified.contract.id,
         "run": verified.receipt.run,

@@ -15,14 +15,15 @@ from typing import Any, TypeVar
 from paddock.contract.request import Request
 from paddock.contract.signing import SignedContract
 from paddock.crypto.canonical import parse
-from paddock.crypto.digest import sha256_id, unb64
+from paddock.crypto.digest import unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.crypto.moment import read_moment
 from paddock.errors import CryptoRefused, GrantRefused, LeaseRefused, Refused, Unavailable
 from paddock.evidence.binding import Binding, Challenge
-from paddock.evidence.claims import UnverifiedEvidence
+from paddock.evidence.claims import EvidenceSet
 from paddock.release.statements import LeaseStatement, ReleaseStatement, grant_info, read_lease, read_release
+from paddock.release.verdict import read_verdict
 from paddock.seal import DataKey
 from paddock.service.client import ServiceClient
 
@@ -40,6 +41,8 @@ class Granted:
     lease: Envelope
     leased: LeaseStatement
     data_keys: Mapping[str, DataKey]
+    verdict: str | None
+    collateral: bytes | None
 
 
 class Keepers:
@@ -71,7 +74,7 @@ class Keepers:
         """
         return Binding(self._contract.id, self._run, self._keys.public(), tuple(self._each(self._challenge).values()))
 
-    def release(self, binding: Binding, evidence: UnverifiedEvidence | None) -> dict[str, Granted]:
+    def release(self, binding: Binding, evidence: EvidenceSet | None) -> dict[str, Granted]:
         """Ask every keeper for its party's keys, by one proof.
 
         Raises:
@@ -85,7 +88,7 @@ class Keepers:
             "binding": binding.to_dict(),
             "evidence": None if evidence is None else evidence.to_wrapper(),
         }
-        judged = None if evidence is None else sha256_id(evidence.body)
+        judged = None if evidence is None else evidence.digest()
         granted = self._each(lambda name: self._granted(name, body, judged))
         times = {name: read_moment(row.statement.at) for name, row in granted.items()}
         early, late = min(times, key=lambda name: times[name]), max(times, key=lambda name: times[name])
@@ -131,6 +134,7 @@ class Keepers:
             info = grant_info(self._contract.id, self._run, keeper.fingerprint())
             opened = parse(self._keys.seal.open(unb64(answer.get("grant")), info))
             data_keys = {asset: DataKey(unb64(key, 32)) for asset, key in opened.items()}
+            verdict = read_verdict(answer.get("verdict"), answer.get("collateral"), statement, keeper.sign)
         except CryptoRefused as error:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.") from error
         expected = {item.asset for _, item in self._contract.terms.inputs_of(name)}
@@ -139,7 +143,7 @@ class Keepers:
         # R-14: a statement that would spoil the receipt in the end is refused before any work is done.
         if said != own or set(statement.assets) != expected or set(data_keys) != expected:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.")
-        return Granted(release, statement, lease, self._leased(name, lease, nonce=None), data_keys)
+        return Granted(release, statement, lease, self._leased(name, lease, nonce=None), data_keys, *verdict)
 
     def _renewed(self, name: str) -> tuple[Envelope, LeaseStatement]:
         nonce = secrets.token_hex(16)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from paddock.contract.levels import LEVELS, Tee
 from paddock.contract.signing import SignedContract, verify_contract
 from paddock.contract.terms import InputTerms
+from paddock.crypto.digest import b64, sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import write_moment
@@ -28,7 +29,7 @@ from paddock.enclave.progress import ProgressSealer
 from paddock.enclave.steps import run_steps
 from paddock.errors import EvidenceMissing
 from paddock.evidence.binding import Binding
-from paddock.evidence.claims import UnverifiedEvidence
+from paddock.evidence.claims import EvidenceSet
 from paddock.receipt.statement import KeeperReceipt, OutputReceipt, Receipt, sign_receipt
 from paddock.seal import DataKey, VolumeReader
 from paddock.store import Store, open_store
@@ -92,7 +93,7 @@ class _Proved:
     """What a run holds once every keeper believed it."""
 
     binding: Binding
-    evidence: UnverifiedEvidence | None
+    evidence: EvidenceSet | None
     granted: Mapping[str, Granted]
     leases: Leases
     store: Store
@@ -104,10 +105,11 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
     # 2.
     keepers = Keepers(contract, launch.run, keys, launch.keepers)
     binding = keepers.challenge()
-    evidence = collect_evidence(launch.attester, binding.report_data())
+    piece = collect_evidence(launch.attester, binding.report_data())
+    evidence = None if piece is None else EvidenceSet.single(piece)
     if evidence is None and Tee.NONE not in LEVELS[contract.terms.level].evidence:
         raise EvidenceMissing(f"{contract.terms.level} demands evidence, and there is nothing to attest with.")
-    events.phase("attested", media_type=None if evidence is None else evidence.media_type)
+    events.phase("attested", media_types=_media_types(evidence))
     # 3.
     asked = time.monotonic()
     granted = keepers.release(binding, evidence)
@@ -118,6 +120,10 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
     inputs = _open_inputs(contract, granted, store)
     events.phase("opened", inputs=", ".join(sorted(inputs)))
     return _Proved(binding, evidence, granted, leases, store, inputs)
+
+
+def _media_types(evidence: EvidenceSet | None) -> str | None:
+    return None if evidence is None else ", ".join(sorted(piece.media_type for piece in evidence.pieces.values()))
 
 
 def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store: Store) -> dict[str, VolumeFiles]:
@@ -153,8 +159,18 @@ def _receipt(
         simulated=any(statement.simulated for statement in statements),
         measurement=statements[0].measurement,
         keepers={
-            name: KeeperReceipt(release=row.release.to_dict(), lease=leases[name].to_dict())
+            name: KeeperReceipt(
+                release=row.release.to_dict(),
+                lease=leases[name].to_dict(),
+                verdict=row.verdict,
+                collateral=None if row.collateral is None else sha256_id(row.collateral),
+            )
             for name, row in proved.granted.items()
+        },
+        collateral={
+            sha256_id(row.collateral): b64(row.collateral)
+            for row in proved.granted.values()
+            if row.collateral is not None
         },
         inputs={name: item.asset for name, item in contract.terms.inputs.items()},
         outputs=outputs,

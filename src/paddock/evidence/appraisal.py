@@ -88,12 +88,17 @@ def appraise(
         # what a label promises is what the piece is.
         if not _fits(label, found):
             raise CompositionRefused(f"What is called '{label}' is evidence of '{found.tee}'.")
-        # 4. A-17
-        if found.tee == _CONFIDENTIAL_VM and found.measurement in policy.sealed_images:
-            found = replace(found, tee=_SEALED_VM)
+        # 4. A-17: that a machine is sealed is what the policy says of its measurement, never what evidence says of itself.
+        if found.tee in {_CONFIDENTIAL_VM, _SEALED_VM}:
+            sealed = found.measurement in policy.sealed_images
+            found = replace(found, tee=_SEALED_VM if sealed else _CONFIDENTIAL_VM)
         claims[label] = found
     if len({piece.body for piece in evidence.pieces.values()}) != len(evidence.pieces):
         raise EvidenceMalformed("Two pieces are the same bytes.")
+    # one GPU that was asked twice is not two GPUs.
+    devices = [(found.provider, found.device) for found in claims.values() if found.device is not None]
+    if len(set(devices)) != len(devices):
+        raise CompositionRefused("Two pieces are of the same device.")
     used = collateral.only(key for found in claims.values() for key in found.collateral)
     return Verdict(claims, used)
 

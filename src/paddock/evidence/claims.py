@@ -81,6 +81,8 @@ class Claims:
         advisories: ids of the vendor's advisories that apply to the platform.
         svns: security version numbers by name.
         settings: what is switched on that a relying party may not want, e.g. `smt`, `migration`.
+        device: what tells this device from every other of its maker, where a whole device is what was asked; None
+            elsewhere.
         collateral: keys of the collateral that was used.
         collateral_issued: when the vendor issued the oldest of it; None where none was used.
         details: further facts of the vendor, for people: names to texts, numbers, truth values.
@@ -99,6 +101,7 @@ class Claims:
     advisories: tuple[str, ...] = ()
     svns: Mapping[str, int] = field(default_factory=dict)
     settings: frozenset[str] = frozenset()
+    device: str | None = None
     collateral: tuple[str, ...] = ()
     collateral_issued: datetime | None = None
     details: Mapping[str, str | int | bool] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddock.crypto.canonical import canonical, parse
+from paddock.crypto.digest import sha256_id
 from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.errors import CryptoRefused, KeeperHomeInvalid
 from paddock.evidence.trust import TrustPolicy, read_trust_policy
@@ -69,6 +70,13 @@ class KeeperHome:
     def trust_file(self) -> Path:
         """Where the trust policy stands."""
         return self.folder / _TRUST
+
+    def policy_digest(self) -> str:
+        """`sha256:` of the trust policy's file as it stands now: which policy a verdict was made by."""
+        try:
+            return sha256_id(self.trust_file().read_bytes())
+        except OSError as error:
+            raise KeeperHomeInvalid(f"{self.trust_file()}: {error.strerror}.") from error
 
     def policy(self) -> TrustPolicy:
         """The trust policy as it stands now; read anew at every decision, so that a change needs no restart.

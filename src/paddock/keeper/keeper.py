@@ -35,7 +35,8 @@ from paddock.errors import (
     UnwrapRefused,
 )
 from paddock.evidence.binding import Binding
-from paddock.evidence.claims import UnverifiedEvidence
+from paddock.evidence.claims import EvidenceSet
+from paddock.evidence.collateral import Collateral
 from paddock.keeper import tables
 from paddock.keeper.home import KeeperHome
 from paddock.ledger import log
@@ -50,6 +51,7 @@ from paddock.release import (
     grant_info,
     sign_answer,
 )
+from paddock.release.ear import make_ear
 from paddock.seal import DataKey
 from paddock.service.database import Database
 
@@ -69,17 +71,32 @@ class _Released:
     statement: str
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    statement: ReleaseStatement
+    verdict: str | None
+    collateral: bytes | None
+
+
 class Keeper:
     """One party's keeper.
 
     Args:
         home: its folder.
+        collateral: what it knows of platforms, loaded anew for every decision.
         database: its database, migrated.
         clock: its own clock; contracts' expiry and challenges are judged by nothing else.
     """
 
-    def __init__(self, home: KeeperHome, database: Database, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        home: KeeperHome,
+        database: Database,
+        clock: Callable[[], datetime] | None = None,
+        collateral: Callable[[], Collateral] = Collateral,
+    ) -> None:
         self._home = home
+        self._collateral = collateral
         self._database = database
         self._clock = clock or (lambda: datetime.now(UTC))
         self._fingerprint = home.keys.public().fingerprint()
@@ -126,19 +143,20 @@ class Keeper:
         """Decide, record, and only then answer (R-13).
 
         Returns:
-            `grant` (data keys, HPKE to the run key), `release` and `lease` (signed statements).
+            `grant` (data keys, HPKE to the run key), `release` and `lease` (signed statements), `verdict` (an EAR
+            token) and `collateral` (what it rests on), both null where no evidence was demanded.
 
         Raises:
             Refused: by the step of `decide` that failed; nothing is recorded.
         """
         now = self._clock()
-        policy = self._home.policy()
+        policy, collateral = self._home.policy(), self._collateral()
         own_nonce = self._own_nonce(request.binding)
         with self._database.write() as connection:
             facts = self._facts(connection, request, own_nonce)
-            grant = decide(request, facts, policy=policy, now=now)
+            grant = decide(request, facts, policy=policy, collateral=collateral, now=now)
             data_keys = self._unwrap(connection, grant.assets)
-            statement = self._record(connection, request, grant, own_nonce, now)
+            recorded = self._record(connection, request, grant, own_nonce, now)
         # R-13: the transaction is on disk; from here on the release has happened, whether or not the answer arrives.
         public = self._home.keys.public()
         secret = canonical({asset: b64(key.raw()) for asset, key in data_keys.items()})
@@ -154,8 +172,10 @@ class Keeper:
         )
         return {
             "grant": b64(sealed),
-            "release": statement.sign(self._home.keys).to_dict(),
+            "release": recorded.statement.sign(self._home.keys).to_dict(),
             "lease": lease.sign(self._home.keys).to_dict(),
+            "verdict": recorded.verdict,
+            "collateral": None if recorded.collateral is None else b64(recorded.collateral),
         }
 
     def renew(self, envelope: Envelope) -> dict[str, Any]:
@@ -341,16 +361,18 @@ class Keeper:
 
     def _record(
         self, connection: Connection, request: ReleaseRequest, grant: Grant, nonce: str, now: datetime
-    ) -> ReleaseStatement:
-        """Write the release down: counters, challenge, ledger (R-13)."""
+    ) -> _Recorded:
+        """Write the release down: counters, challenge, verdict, ledger (R-13, R-19)."""
         binding, terms = request.binding, grant.contract.terms
         where = (tables.released.c.contract == grant.contract.id) & (tables.released.c.run == grant.run)
+        evidence = None if request.evidence is None else request.evidence.digest()
         if grant.is_retry:
-            stored = connection.execute(select(tables.released.c.statement).where(where)).scalar_one()
-            before = ReleaseStatement.model_validate_json(stored)
-            evidence = None if request.evidence is None else sha256_id(request.evidence.body)
+            columns = (tables.released.c.statement, tables.released.c.verdict, tables.released.c.collateral)
+            stored = connection.execute(select(*columns).where(where)).one()
+            before = ReleaseStatement.model_validate_json(stored.statement)
             if before.evidence == evidence:
-                return before
+                return _Recorded(before, stored.verdict, stored.collateral)
+        verdict, collateral = self._verdict(request, grant, now)
         public = {
             "version": "paddock/release/v1",
             "contract": grant.contract.id,
@@ -358,9 +380,10 @@ class Keeper:
             "run_key": binding.keys.fingerprint(),
             "keeper": self._fingerprint,
             "assets": list(grant.assets),
-            "evidence": None if request.evidence is None else sha256_id(request.evidence.body),
-            "measurement": None if grant.claims is None else grant.claims.measurement,
-            "simulated": grant.claims is not None and grant.claims.simulated,
+            "evidence": evidence,
+            "verdict": None if verdict is None else sha256_id(verdict.encode("ascii")),
+            "measurement": None if grant.verdict is None else grant.verdict.environment.measurement,
+            "simulated": grant.verdict is not None and grant.verdict.simulated,
             "at": write_moment(now),
         }
         index = self._append(connection, {"act": "release", **public})
@@ -373,11 +396,32 @@ class Keeper:
             "expires": terms.expires,
             "lease_seconds": terms.limits.lease_seconds,
             "statement": statement.to_bytes().decode("ascii"),
+            "verdict": verdict,
+            "collateral": collateral,
         }
         connection.execute(delete(tables.released).where(where))
         connection.execute(insert(tables.released).values(row))
         connection.execute(update(tables.challenges).where(tables.challenges.c.nonce == nonce).values(used=True))
-        return statement
+        return _Recorded(statement, verdict, collateral)
+
+    def _verdict(self, request: ReleaseRequest, grant: Grant, now: datetime) -> tuple[str | None, bytes | None]:
+        """The signed verdict and the collateral that it rests on (R-19)."""
+        if grant.verdict is None:
+            return None, None
+        collateral = grant.verdict.collateral.to_bytes()
+        token = make_ear(
+            grant.verdict,
+            level=grant.contract.terms.level,
+            contract=grant.contract.id,
+            run=grant.run,
+            run_key=request.binding.keys.fingerprint(),
+            report_data=request.binding.report_data(),
+            policy_digest=self._home.policy_digest(),
+            collateral_digest=sha256_id(collateral),
+            keys=self._home.keys,
+            now=now,
+        )
+        return token, collateral
 
     def _append(self, connection: Connection, entry: dict[str, Any]) -> int:
         return log.append(connection, canonical(entry))
@@ -465,5 +509,5 @@ def read_release_request(body: dict[str, Any]) -> ReleaseRequest:
     return ReleaseRequest(
         contract=contract,
         binding=Binding.from_dict(body["binding"]),
-        evidence=None if evidence is None else UnverifiedEvidence.from_wrapper(evidence),
+        evidence=None if evidence is None else EvidenceSet.from_wrapper(evidence),
     )

@@ -36,6 +36,8 @@ released = Table(
     Column("expires", String(20), nullable=False),
     Column("lease_seconds", Integer, nullable=False),
     Column("statement", Text, nullable=False),
+    Column("verdict", Text, nullable=True),
+    Column("collateral", LargeBinary, nullable=True),
     Index("released_by_run_key", "run_key"),
 )
 revocations = Table(

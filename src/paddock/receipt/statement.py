@@ -38,10 +38,16 @@ class OutputReceipt(_Strict):
 
 
 class KeeperReceipt(_Strict):
-    """One keeper's signed statements: that it released, and the last lease."""
+    """One keeper's signed statements: that it released, its verdict on the evidence (an EAR token), the last lease.
+
+    `collateral` is the digest of what the verdict rests on; verdict and collateral are null where the level demanded no
+    evidence.
+    """
 
     release: _Json
     lease: _Json
+    verdict: Annotated[str, StringConstraints(max_length=1 << 16)] | None
+    collateral: _Digest | None
 
 
 class Receipt(_Strict):
@@ -52,7 +58,8 @@ class Receipt(_Strict):
     contract_id: _Digest
     contract: _Json
     binding: _Json
-    evidence: list[Any] | None
+    evidence: list[Any] | dict[str, Any] | None
+    collateral: dict[_Digest, str]
     simulated: bool
     measurement: _Digest | None
     keepers: dict[str, KeeperReceipt]

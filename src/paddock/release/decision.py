@@ -28,9 +28,10 @@ from paddock.errors import (
     RunKeyChanged,
     RunsUsedUp,
 )
+from paddock.evidence.appraisal import Verdict, appraise
 from paddock.evidence.binding import Binding
-from paddock.evidence.claims import Claims, UnverifiedEvidence
-from paddock.evidence.provider import verify_evidence
+from paddock.evidence.claims import EvidenceSet
+from paddock.evidence.collateral import Collateral
 from paddock.evidence.trust import TrustPolicy
 from paddock.release.environment import check_environment
 
@@ -44,7 +45,7 @@ class ReleaseRequest:
 
     contract: Envelope
     binding: Binding
-    evidence: UnverifiedEvidence | None
+    evidence: EvidenceSet | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Grant:
         party: the name of the keeper's party in it.
         run: the run's id.
         assets: assets whose keys are released, in input-name order.
-        claims: what the evidence said; None only at a level that demands none.
+        verdict: what the evidence was found to be; None only at a level that demands none.
         is_retry: the same run with the same key was granted before; it does not count again.
     """
 
@@ -98,11 +99,13 @@ class Grant:
     party: str
     run: str
     assets: tuple[str, ...]
-    claims: Claims | None
+    verdict: Verdict | None
     is_retry: bool
 
 
-def decide(request: ReleaseRequest, facts: KeeperFacts, *, policy: TrustPolicy, now: datetime) -> Grant:
+def decide(
+    request: ReleaseRequest, facts: KeeperFacts, *, policy: TrustPolicy, collateral: Collateral, now: datetime
+) -> Grant:
     """Decide on one request, in this order.
 
     1. The contract is signed by every party over the same bytes (R-1).
@@ -111,9 +114,9 @@ def decide(request: ReleaseRequest, facts: KeeperFacts, *, policy: TrustPolicy, 
     4. It is in force by this keeper's clock (R-4).
     5. The binding is for this contract and a well-formed run (R-5).
     6. It answers a live challenge of this keeper, and lists one of every party's keeper, in order (R-6).
-    7. The evidence is genuine, fresh, and carries this binding (R-7).
+    7. The evidence is what the policy demands: genuine, fresh, and each piece carries this binding (R-7).
     8. It satisfies the level, and is simulated only if all parties signed that (R-8).
-    9. Its measurement is one that all parties signed (R-9).
+    9. The measurement of each piece is one that all parties signed (R-9).
     10. Runs are left, or this is the same run with the same key again (R-10, R-11).
     11. Every input of this party is deposited here (R-12).
 
@@ -135,10 +138,10 @@ def decide(request: ReleaseRequest, facts: KeeperFacts, *, policy: TrustPolicy, 
     # 6. R-6
     _check_challenge(contract, request.binding, facts, now)
     # 7. R-7
-    claims = _verified_claims(contract.terms, request, policy, now)
+    verdict = _verdict(contract.terms, request, policy, collateral, now)
     # 8. and 9. R-8, R-9
-    if claims is not None:
-        check_environment(contract.terms, claims)
+    if verdict is not None:
+        check_environment(contract.terms, verdict)
     # 10. R-10, R-11
     is_retry = _check_runs(contract.terms, request.binding, facts)
     # 11. R-12
@@ -147,7 +150,7 @@ def decide(request: ReleaseRequest, facts: KeeperFacts, *, policy: TrustPolicy, 
         if item.asset not in facts.deposits:
             raise AssetNotDeposited(f"The key of input '{name}' is not deposited here.")
         assets.append(item.asset)
-    return Grant(contract, party, request.binding.run, tuple(dict.fromkeys(assets)), claims, is_retry)
+    return Grant(contract, party, request.binding.run, tuple(dict.fromkeys(assets)), verdict, is_retry)
 
 
 def _own_party(terms: Terms, facts: KeeperFacts) -> str:
@@ -180,14 +183,21 @@ def _check_challenge(contract: SignedContract, binding: Binding, facts: KeeperFa
         raise ChallengeRefused("The nonce was used already.")
 
 
-def _verified_claims(terms: Terms, request: ReleaseRequest, policy: TrustPolicy, now: datetime) -> Claims | None:
+def _verdict(
+    terms: Terms, request: ReleaseRequest, policy: TrustPolicy, collateral: Collateral, now: datetime
+) -> Verdict | None:
     if request.evidence is None:
         if Tee.NONE in LEVELS[terms.level].evidence:
             return None
         raise EvidenceMissing(f"{terms.level} demands evidence.")
-    claims = verify_evidence(request.evidence, policy=policy, now=now)
-    request.binding.check(claims.report_data)
-    return claims
+    return appraise(
+        request.evidence,
+        level=terms.level,
+        report_data=request.binding.report_data(),
+        policy=policy,
+        collateral=collateral,
+        now=now,
+    )
 
 
 def _check_runs(terms: Terms, binding: Binding, facts: KeeperFacts) -> bool:

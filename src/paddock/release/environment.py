@@ -8,24 +8,27 @@ from __future__ import annotations
 from paddock.contract.levels import Level, Tee, check_evidence_allowed
 from paddock.contract.terms import Terms
 from paddock.errors import LevelRefused, MeasurementRefused, SimulatedRefused
-from paddock.evidence.claims import Claims
+from paddock.evidence.appraisal import Verdict
 
 
-def check_environment(terms: Terms, claims: Claims) -> None:
-    """Return if the claims satisfy the contract's level, its word on simulation, and its measurements.
+def check_environment(terms: Terms, verdict: Verdict) -> None:
+    """Return if the environment satisfies the contract's level, its word on simulation, and its measurements.
 
     Raises:
         LevelRefused: the kind of environment is not enough for the level (R-8, L-1).
         SimulatedRefused: simulated, and the parties did not sign that (R-8).
-        MeasurementRefused: not a measurement that the parties signed (R-9).
+        MeasurementRefused: the measurement of a piece is not one that the parties signed (R-9).
     """
     try:
-        tee = Tee(claims.tee)
+        tee = Tee(verdict.environment.tee)
     except ValueError:
         # L-1: a kind that the table does not know is enough for no level.
         raise LevelRefused("The evidence is of a kind of environment that no level knows.") from None
     check_evidence_allowed(terms.level, tee)  # R-8
-    if claims.simulated and not terms.environment.simulated:  # R-8
+    if verdict.simulated and not terms.environment.simulated:  # R-8
         raise SimulatedRefused
-    if terms.level is not Level.L1 and claims.measurement not in terms.environment.measurements:  # R-9
-        raise MeasurementRefused(f"The environment was measured as {claims.measurement}.")
+    if terms.level is Level.L1:
+        return
+    for label, claims in sorted(verdict.claims.items()):
+        if claims.measurement not in terms.environment.measurements:  # R-9
+            raise MeasurementRefused(f"What is called '{label}' was measured as {claims.measurement}.")

@@ -29,7 +29,7 @@ _Run = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
 class ReleaseStatement(BaseModel):
-    """Keys of these assets were released, on this evidence, to this run key."""
+    """Keys of these assets were released, on this evidence and verdict, to this run key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -40,6 +40,7 @@ class ReleaseStatement(BaseModel):
     keeper: _Fingerprint
     assets: list[_Digest]
     evidence: _Digest | None
+    verdict: _Digest | None
     measurement: _Digest | None
     simulated: bool
     at: Moment

@@ -64,12 +64,12 @@ def test_a_recorded_report_says_what_another_reader_finds_in_it() -> None:
     assert claims.report_data.hex() == "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb"
     assert claims.settings == frozenset()
     assert claims.svns == {}
+    assert claims.device == "41431d480fe5e87274"
     assert claims.signer == "sha256:a90c4eb5acfd3e3d03a25db6a26b84f720ad0503196c627c21ddd48dd85b06a4"
     assert claims.details == {
         "architecture": "hopper",
         "board_id": known["config"]["board_id"],
         "chip_sku": known["config"]["chip_sku"],
-        "device": "41431d480fe5e87274",
         "driver_version": known["config"]["driver_version"],
         "hardware_model": "GH100 A01 GSP BROM",
         "mode": "not-reported",

@@ -27,10 +27,10 @@ def test_a_party_without_inputs_is_asked_all_the_same() -> None:
 
 def test_every_party_decides_by_one_proof() -> None:
     asked = request()
-    claims = [judge(asked, facts(asked, name)).claims for name in NAMES]
-    assert claims == [claims[0]] * len(NAMES)
-    assert claims[0] is not None
-    assert claims[0].simulated
+    verdicts = [judge(asked, facts(asked, name)).verdict for name in NAMES]
+    assert verdicts[0] is not None
+    assert [each and each.claims for each in verdicts] == [verdicts[0].claims] * len(NAMES)
+    assert verdicts[0].simulated
 
 
 def test_a_retry_is_told_apart() -> None:
