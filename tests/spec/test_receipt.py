@@ -59,7 +59,7 @@ from tests.fixtures.cast import (
 )
 from tests.fixtures.keepers import TRUST
 from tests.fixtures.proof import POLICY, RUN_KEYS, binding, evidence
-from tests.fixtures.receipts import ENDED, lease_statement, receipt, receipt_dict, release_statement
+from tests.fixtures.receipts import ENDED, lease_statement, receipt, receipt_dict, release_statement, verdict
 
 Value = dict[str, Any]
 OTHER = "sha256:" + "0" * 64
@@ -219,6 +219,7 @@ def _with_evidence(value: Value, proof: Any, agreed: Any) -> None:
     for name in value["keepers"]:
         stated = release_statement(agreed, binding(agreed), proof, name)
         value["keepers"][name]["release"] = stated.sign(member(name).keeper).to_dict()
+        value["keepers"][name]["verdict"] = verdict(agreed, binding(agreed), proof, name)
 
 
 def test_v5_evidence_of_another_run_does_not_count_whatever_keepers_say() -> None:

@@ -47,7 +47,7 @@ from paddock.errors import (
     TermsRefused,
     Unavailable,
 )
-from paddock.evidence import Challenge, Collateral, TrustPolicy
+from paddock.evidence import Challenge, Collateral, EvidenceSet, TrustPolicy
 from paddock.keeper.keeper import read_release_request
 from paddock.release import ReleaseRequest, decide, grant_info, read_answer, read_lease, read_release, sign_answer
 from paddock.release.statements import LEASE_TYPE, RELEASE_TYPE
@@ -215,11 +215,12 @@ def test_r7_evidence_that_is_replayed_borrowed_old_or_forged_is_refused() -> Non
     with pytest.raises(BindingMismatch):  # genuine evidence of another run's key
         judge(replace(asked, binding=stolen), facts(asked))
     with pytest.raises(BindingMismatch):
-        judge(replace(asked, evidence=evidence(bytes(64))), facts(asked))
+        judge(replace(asked, evidence=EvidenceSet.single(evidence(bytes(64)))), facts(asked))
     with pytest.raises(EvidenceStale):
         judge(request(issued="2026-11-01T11:54:59Z"))
     with pytest.raises(EvidenceNotTrusted):
-        judge(replace(asked, evidence=evidence(asked.binding.report_data(), OTHER_SIMULATOR)))
+        other = evidence(asked.binding.report_data(), OTHER_SIMULATOR)
+        judge(replace(asked, evidence=EvidenceSet.single(other)))
     with pytest.raises(DebugRefused):
         judge(request(debug=True))
     with pytest.raises(EvidenceNotTrusted):

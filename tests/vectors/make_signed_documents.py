@@ -100,7 +100,7 @@ def _contracts() -> dict[str, Json]:
 def _attestation() -> dict[str, Json]:
     bound = binding(contract())
     data = bound.report_data()
-    policy = POLICY.model_dump(mode="json")
+    policy = POLICY.model_dump(mode="json", exclude_none=True)
     common: Json = {"binding": bound.to_dict(), "policy": policy, "at": write_moment(NOW)}
 
     def bad(about: str, error: str, **changes: Any) -> Json:
@@ -128,7 +128,7 @@ def _attestation() -> dict[str, Json]:
 
 
 def _receipts() -> dict[str, Json]:
-    policy = POLICY.model_dump(mode="json")
+    policy = POLICY.model_dump(mode="json", exclude_none=True)
 
     def bad(about: str, error: str, change: Callable[[Json], object]) -> Json:
         value = receipt_dict()

@@ -134,7 +134,6 @@ class Keepers:
             info = grant_info(self._contract.id, self._run, keeper.fingerprint())
             opened = parse(self._keys.seal.open(unb64(answer.get("grant")), info))
             data_keys = {asset: DataKey(unb64(key, 32)) for asset, key in opened.items()}
-            verdict = read_verdict(answer.get("verdict"), answer.get("collateral"), statement, keeper.sign)
         except CryptoRefused as error:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.") from error
         expected = {item.asset for _, item in self._contract.terms.inputs_of(name)}
@@ -143,6 +142,10 @@ class Keepers:
         # a statement that would spoil the receipt in the end is refused before any work is done.
         if said != own or set(statement.assets) != expected or set(data_keys) != expected:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.")
+        try:
+            verdict = read_verdict(answer.get("verdict"), answer.get("collateral"), statement, keeper.sign)
+        except CryptoRefused as error:
+            raise GrantRefused(f"It claims to come from the keeper of '{name}'.") from error
         return Granted(release, statement, lease, self._leased(name, lease, nonce=None), data_keys, *verdict)
 
     def _renewed(self, name: str) -> tuple[Envelope, LeaseStatement]:

@@ -10,6 +10,7 @@ import pytest
 
 from paddock.contract import SignedContract
 from paddock.errors import GrantRefused, Revoked, ServiceUnreachable
+from paddock.evidence import EvidenceSet
 from tests.fixtures.cast import NAMES, contract
 from tests.fixtures.keepers import KeptBy, deposit_all, enclave_side, make_keeper
 from tests.fixtures.proof import evidence
@@ -43,7 +44,7 @@ def test_a_keeper_that_says_no_is_heard_beside_one_that_is_silent(
 
     clients[first].between = silent
     with pytest.raises(Revoked, match="consent withdrawn"):
-        side.release(bound, evidence(bound.report_data()))
+        side.release(bound, EvidenceSet.single(evidence(bound.report_data())))
 
 
 @pytest.mark.parametrize(("seconds", "passes"), [(119, True), (121, False)])
@@ -55,7 +56,7 @@ def test_a_keeper_whose_clock_would_spoil_the_receipt_ends_the_run_before_it_wor
     side, _ = enclave_side(keepers, agreed)
     bound = side.challenge()
     if passes:
-        assert set(side.release(bound, evidence(bound.report_data()))) == set(agreed.terms.parties)
+        assert set(side.release(bound, EvidenceSet.single(evidence(bound.report_data())))) == set(agreed.terms.parties)
         return
     with pytest.raises(GrantRefused, match=one):
-        side.release(bound, evidence(bound.report_data()))
+        side.release(bound, EvidenceSet.single(evidence(bound.report_data())))

@@ -17,7 +17,7 @@ from paddock.crypto.digest import b64, sha256_id, unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import read_moment, write_moment
-from paddock.evidence import UnverifiedEvidence
+from paddock.evidence import EvidenceSet
 from paddock.keeper import keeper as keeper_module
 from paddock.keeper.web import create_keeper_app
 from paddock.release import grant_info, read_lease, read_release
@@ -150,8 +150,7 @@ def test_a_retry_with_a_new_proof_and_the_same_key_is_not_counted(asked: Asked) 
         asked.kept.clock.now += timedelta(seconds=1)
         body = asked.asking()
         statement = _statement(asked, asked.post("/v1/releases", body))
-        proof = UnverifiedEvidence.from_wrapper(body["evidence"])
-        assert statement.evidence == sha256_id(proof.body)  # what the receipt will carry
+        assert statement.evidence == EvidenceSet.from_wrapper(body["evidence"]).digest()  # what the receipt will carry
         assert statement.at == write_moment(asked.kept.clock.now)
     assert len(asked.account()["releases"]) == 1
     asked.post("/v1/releases", asked.asking(run=SECOND, keys=private_keys("second")))
