@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from paddock.cli.keeper_commands import keeper, keeper_home
+from paddock.cli.keeper_commands import keeper
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from paddock.cli.output import SIMULATED, notice, say, say_json, working
+from paddock.cli.policy_commands import keeper_home
 from paddock.cli.simulator import SimulatorProcess, simulator_key
 from paddock.errors import ForeignKeeper, ServiceUnreachable
 from paddock.party.home import Home

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from paddock.cli.identity_commands import create_home
-from paddock.cli.keeper_commands import allow_simulator, keeper_home
+from paddock.cli.policy_commands import allow_simulator, keeper_home
 from paddock.cli.services import hub_service, keeper_service, local_engine
 from paddock.contract.asset import AssetKind
 from paddock.contract.signing import Proposal

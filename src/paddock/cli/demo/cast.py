@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from paddock.cli.identity_commands import create_home
-from paddock.cli.keeper_commands import allow_simulator, keeper_home
+from paddock.cli.policy_commands import allow_simulator, keeper_home
 from paddock.cli.services import LocalEngineService, hub_service, keeper_service, local_engine
 from paddock.party.party import Party
 from paddock.service.serve import BackgroundServer, Served
