@@ -159,11 +159,11 @@ def describe_receipt(verified: VerifiedReceipt) -> None:
     say(f"[bold]{plain(verified.contract.terms.title)}[/]  run {facts.run}  {facts.started} to {facts.ended}")
     if facts.simulated:
         say(SIMULATED)
-    claims = None if verified.verdict is None else verified.verdict.environment
-    if claims is None:
+    if verified.verdict is None:
         say(UNPROVEN)
-    else:
-        say(f"proved by: {claims.provider} ({claims.tee}), measurement {claims.measurement}")
+    for label, claims in sorted(verified.verdict.claims.items() if verified.verdict else ()):
+        state = "" if claims.tcb_status is None else f", firmware {plain(claims.tcb_status)}"
+        say(f"proved by: {label}: {claims.provider} ({claims.tee}){state}, measurement {claims.measurement}")
     rows = []
     names = {fingerprint: name for name, fingerprint in verified.contract.terms.fingerprints().items()}
     for name, output in sorted(facts.outputs.items()):
@@ -186,13 +186,24 @@ def _show_phase(phase: Phase) -> None:
 
 
 def _facts(verified: VerifiedReceipt) -> dict[str, Any]:
-    claims = None if verified.verdict is None else verified.verdict.environment
     return {
         "contract": verified.contract.id,
         "run": verified.receipt.run,
         "simulated": verified.receipt.simulated,
         "measurement": verified.receipt.measurement,
-        "provider": None if claims is None else claims.provider,
+        "provider": None if verified.verdict is None else verified.verdict.environment.provider,
+        "evidence": {
+            label: {
+                "provider": claims.provider,
+                "tee": claims.tee,
+                "measurement": claims.measurement,
+                "simulated": claims.simulated,
+                "tcb_status": claims.tcb_status,
+                "advisories": list(claims.advisories),
+                "settings": sorted(claims.settings),
+            }
+            for label, claims in sorted(verified.verdict.claims.items() if verified.verdict else ())
+        },
         "inputs": verified.receipt.inputs,
         "outputs": {name: output.asset for name, output in verified.receipt.outputs.items()},
         "started": verified.receipt.started,
