@@ -8,7 +8,7 @@ key usage, critical extensions, CRLs).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,12 +18,25 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtensionOID
 
 from paddock.crypto.public_key import PublicKey
-from paddock.errors import CertificateExpired, CertificateRefused, CertificateRevoked, EncodingRefused, RevocationUnknown
+from paddock.errors import (
+    CertificateExpired,
+    CertificateRefused,
+    CertificateRevoked,
+    EncodingRefused,
+    RevocationUnknown,
+)
 
 MAX_CHAIN = 8
 MAX_PEM_BYTES = 1 << 18
 _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE})
-_FAULTS = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_FAULTS = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class Certificate:
@@ -60,12 +73,12 @@ class Certificate:
     @property
     def subject(self) -> str:
         """The subject as RFC 4514 writes it, printable characters only."""
-        return _printable(self._certificate.subject)
+        return _printable(lambda: self._certificate.subject)
 
     @property
     def issuer(self) -> str:
         """The issuer as RFC 4514 writes it, printable characters only."""
-        return _printable(self._certificate.issuer)
+        return _printable(lambda: self._certificate.issuer)
 
     @property
     def serial(self) -> int:
@@ -116,10 +129,18 @@ class Certificate:
         if not self.not_before <= now <= self.not_after:
             raise CertificateExpired(f"{self.subject}: valid {self.not_before:%Y-%m-%d} to {self.not_after:%Y-%m-%d}.")
 
-    def check_extensions(self) -> None:
-        """Return if no critical extension says what is not understood here. Raises CertificateRefused."""
+    def check_extensions(self, understood: Collection[str] = ()) -> None:
+        """Return if no critical extension says what is not understood here. Raises CertificateRefused.
+
+        Args:
+            understood: OIDs of further extensions that the caller understands.
+        """
         for extension in self._extensions():
-            if extension.critical and extension.oid not in _UNDERSTOOD:
+            if (
+                extension.critical
+                and extension.oid not in _UNDERSTOOD
+                and extension.oid.dotted_string not in understood
+            ):
                 raise CertificateRefused(f"{self.subject}: a critical extension is not understood.")
 
     def check_issuer(self, below: int) -> None:
@@ -134,6 +155,18 @@ class Certificate:
             raise CertificateRefused(f"{self.subject}: it may not issue certificates.")
         if constraints.path_length is not None and below > constraints.path_length:
             raise CertificateRefused(f"{self.subject}: it may not issue so long a chain.")
+
+    def check_use(self, purpose: str) -> None:
+        """Return if its key may sign and, where it names purposes, `purpose` is among them. Raises CertificateRefused.
+
+        Args:
+            purpose: OID of an extended key usage.
+        """
+        for extension in self._extensions():
+            value = extension.value
+            no_signer = isinstance(value, x509.KeyUsage) and not value.digital_signature
+            if no_signer or (isinstance(value, x509.ExtendedKeyUsage) and x509.ObjectIdentifier(purpose) not in value):
+                raise CertificateRefused(f"{self.subject}: it is not for what it is used for.")
 
     def _extensions(self) -> x509.Extensions:
         try:
@@ -214,7 +247,12 @@ class Chain:
 
 
 def verify_chain(
-    leaf: Certificate, intermediates: Iterable[Certificate], roots: Collection[Certificate], *, now: datetime
+    leaf: Certificate,
+    intermediates: Iterable[Certificate],
+    roots: Collection[Certificate],
+    *,
+    now: datetime,
+    understood: Collection[str] = (),
 ) -> Chain:
     """Lead `leaf` to one of `roots`.
 
@@ -223,6 +261,7 @@ def verify_chain(
         intermediates: candidates in any order; those that are not needed are not looked at.
         roots: what the relying party trusts.
         now: the time at which all of them must be valid.
+        understood: OIDs of further extensions of the leaf that the caller understands, should they be critical.
 
     Raises:
         CertificateRefused: no such chain, or one that breaks a rule of RFC 5280.
@@ -239,13 +278,15 @@ def verify_chain(
         chain.append(issuer)
     for place, certificate in enumerate(chain):
         certificate.check_time(now)
-        certificate.check_extensions()
+        certificate.check_extensions(() if place else understood)
         if place:
             certificate.check_issuer(place - 1)
     return Chain(tuple(chain))
 
 
-def check_revocation(chain: Chain, lists: Sequence[RevocationList], *, now: datetime, required: bool) -> datetime | None:
+def check_revocation(
+    chain: Chain, lists: Sequence[RevocationList], *, now: datetime, required: bool
+) -> datetime | None:
     """Return the issuing time of the oldest list that was used, if no certificate of the chain was revoked.
 
     Args:
@@ -275,9 +316,9 @@ def _issuer(certificate: Certificate, candidates: Iterable[Certificate]) -> Cert
     return next((each for each in candidates if certificate.is_issued_by(each)), None)
 
 
-def _printable(name: x509.Name) -> str:
+def _printable(name: Callable[[], x509.Name]) -> str:
     try:
-        text = name.rfc4514_string()
+        text = name().rfc4514_string()  # a name is read when it is asked for
     except _FAULTS:
         return "a name that cannot be read"
     return "".join(ch for ch in text if ch.isprintable())[:200]
