@@ -389,6 +389,13 @@ class PeerRefused(EvidenceRefused):
     action = "Do not send it anything. Compare its fingerprint and measurement with what its owner told you."
 
 
+class VendorUnavailable(Unavailable):
+    """What a vendor publishes about a platform could not be fetched."""
+
+    code = "E-EVIDENCE-15"
+    action = "Try again later, or fetch it on another machine and bring it here: paddock keeper collateral import FILE."
+
+
 # --- release --------------------------------------------------------------------------------------------------
 
 
