@@ -2,15 +2,17 @@
 #   make demo ARGS="…"      options of `paddock demo`
 #   make test ARGS="-k …"   options of pytest
 #   make bench ONLY=seal,views QUICK=1
+#   make fuzz SECONDS=60 ONLY=nvidia,policy
 #   make lock ARGS=--upgrade
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs lock clean
+.PHONY: help setup demo test check bench fuzz docs lock clean
 
 PYTHON ?=
 BIN := .venv/bin
 ARGS ?=
 ONLY ?=
 QUICK ?=
+SECONDS ?= 60
 
 help: ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-7s %s\n", $$1, $$2 }'
@@ -33,6 +35,9 @@ check: setup ## lint, format, types, walls, generated documents
 
 bench: setup ## figures with their baselines; writes build/bench.json
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)
+
+fuzz: setup ## feed every parser SECONDS of hostile bytes; keeps what it learns in build/fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 docs: setup ## write the documents that are made from the code
 	@$(BIN)/python -m docs.generate

@@ -235,6 +235,18 @@ def test_unused_bits_of_a_signature_are_no_second_form(root: Issued) -> None:
         Certificate.from_der(bytes(der))
 
 
+def test_what_the_library_finds_wrong_late_or_in_its_own_words_is_a_refusal_too(root: Issued) -> None:
+    der = root.certificate.der
+    with pytest.raises(EncodingRefused):
+        Certificate.from_der(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x2c", 1))
+    with pytest.raises(EncodingRefused):
+        RevocationList.from_bytes(root.crl().der.replace(b"\x02\x01\x01", b"\x02\x01\x0a", 1))
+    name = root.built.subject.public_bytes()
+    odd = Certificate.from_der(der.replace(name, name.replace(b"\x0c", b"\x25")))  # a name is read when it is asked for
+    assert odd.subject == odd.issuer == "a name that cannot be read"
+    assert not odd.is_issued_by(odd)
+
+
 def test_keys_of_kinds_that_are_not_used_are_refused(root: Issued) -> None:
     weak = [ec.generate_private_key(ec.SECP256K1()), rsa.generate_private_key(65537, 1024)]
     for key in weak:
