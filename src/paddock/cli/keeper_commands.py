@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from paddock.cli.asset_commands import deposit
+from paddock.cli.collateral_commands import collateral
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import say, say_json, short, table
 from paddock.cli.policy_commands import policy
@@ -14,6 +15,7 @@ from paddock.release.statements import ReleaseStatement
 
 keeper = typer.Typer(no_args_is_help=True, help="Your keeper: the one that holds your data keys.")
 keeper.add_typer(policy, name="policy")
+keeper.add_typer(collateral, name="collateral")
 keeper.command("deposit")(deposit)
 
 

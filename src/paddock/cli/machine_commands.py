@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,23 +10,42 @@ import typer
 
 from paddock.cli.doctor import examine
 from paddock.cli.options import JsonOption
-from paddock.cli.output import notice, say, say_json, table, working
+from paddock.cli.output import notice, plain, say, say_json, table, working
 from paddock.contract.levels import LEVELS, Level, LevelPolicy
+from paddock.evidence.claims import registers_digest, registers_text
 from paddock.evidence.measurement import measure_runtime
+from paddock.evidence.provider import installed_providers
 from paddock.jobs.registry import job_kind, job_kinds
 
 level = typer.Typer(no_args_is_help=True, help="The five security levels.")
 job = typer.Typer(no_args_is_help=True, help="What can run inside.")
+_PROVIDER, _REGISTER = re.compile(r"[a-z][a-z0-9-]{0,31}"), re.compile(r"[a-z][a-z0-9_]{0,31}")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){1,256}")
 
 
 def measure(
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=HEX", help="With --registers: every register of the platform.")
+    ] = None,
+    registers: Annotated[
+        str | None,
+        typer.Option(metavar="PROVIDER", help="Compute a platform's measurement from its registers instead, e.g. tdx."),
+    ] = None,
     detail: Annotated[bool, typer.Option("--detail", help="List every distribution's digest.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Measure the runtime installed here: the same on every machine with the same lock file and Python.
 
-    Example: paddock measure
+    With --registers it is the measurement of hardware evidence: one digest over all the vendor's registers, with what
+    anybody needs to compute it again.
+
+    Example: paddock measure --registers sgx mrenclave=33d8736d…
     """
+    if registers is not None:
+        _measure_registers(registers, values or [], json_output=json_output)
+        return
+    if values:
+        raise typer.BadParameter("registers are named together with --registers PROVIDER", param_hint="NAME=HEX")
     with working("measuring the runtime", quiet=json_output):
         measured = measure_runtime()
     if json_output:
@@ -35,6 +55,30 @@ def measure(
         rows = [(name, row["version"], row["digest"]) for name, row in measured.distributions.items()]
         table("", ["distribution", "version", "digest of its files"], rows)
     say(f"{measured.digest}\n{measured.python}, {len(measured.distributions)} distributions (--detail lists them)")
+
+
+def _measure_registers(provider: str, values: list[str], *, json_output: bool) -> None:
+    found: dict[str, str] = {}
+    for text in values:
+        name, equals, digits = text.partition("=")
+        if not (equals and _REGISTER.fullmatch(name) and _HEX.fullmatch(digits)) or name in found:
+            raise typer.BadParameter(
+                f"a register is written once, as NAME=HEX: {plain(text[:100])}", param_hint="NAME=HEX"
+            )
+        found[name] = digits.lower()
+    if not found or not _PROVIDER.fullmatch(provider):
+        raise typer.BadParameter("name a provider and all of its registers", param_hint="--registers")
+    measurement = registers_digest(provider, found)
+    text = registers_text(provider, found)
+    rule = "SHA-256 of the canonical JSON (RFC 8785) of version, provider and registers (A-10)"
+    recipe = f"printf %s '{text}' | sha256sum"
+    if json_output:
+        say_json({"measurement": measurement, "canonical": text, "rule": rule, "recipe": recipe})
+        return
+    say(f"{measurement}\n{rule}. Anybody can compute it again:")
+    typer.echo(f"  {recipe}")
+    if provider not in installed_providers():
+        notice(f"[yellow]No provider of the name {plain(provider)} is installed.[/]")
 
 
 def doctor(json_output: JsonOption = False) -> None:

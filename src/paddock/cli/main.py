@@ -9,6 +9,7 @@ import typer
 from paddock.cli.asset_commands import assets, seal
 from paddock.cli.contract_commands import contract
 from paddock.cli.demo_command import demo
+from paddock.cli.evidence_commands import evidence
 from paddock.cli.identity_commands import init, party
 from paddock.cli.keeper_commands import keeper
 from paddock.cli.machine_commands import doctor, job, level, measure
@@ -37,6 +38,7 @@ app.command(rich_help_panel=_WORK)(runs)
 app.command(rich_help_panel=_WORK)(results)
 app.add_typer(receipt, name="receipt", rich_help_panel=_PROVE)
 app.command(rich_help_panel=_PROVE)(measure)
+app.add_typer(evidence, name="evidence", rich_help_panel=_PROVE)
 app.command("serve", rich_help_panel=_SERVE)(serve_everything)
 app.command(rich_help_panel=_SERVE)(wait)
 app.add_typer(hub, name="hub", rich_help_panel=_SERVE)

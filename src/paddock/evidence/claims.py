@@ -114,8 +114,13 @@ def registers_digest(provider: str, registers: Mapping[str, str]) -> str:
         provider: the provider's name, e.g. `tdx`.
         registers: every register by name, as lower-case hex.
     """
+    return sha256_id(registers_text(provider, registers).encode("utf-8"))
+
+
+def registers_text(provider: str, registers: Mapping[str, str]) -> str:
+    """What `registers_digest` hashes: canonical JSON, for people who compute it with other tools."""
     body = {"version": "paddock/registers/v1", "provider": provider, "registers": dict(registers)}
-    return sha256_id(canonical(body))
+    return canonical(body).decode("utf-8")
 
 
 @dataclass(frozen=True)
