@@ -21,9 +21,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
 
-from dcap_qvl import QuoteCollateralV3, QuotePolicy, QuoteVerifier, parse_pck_extension_from_pem
+from dcap_qvl import (  # type: ignore[import-untyped]  # it ships its types where mypy does not look
+    QuoteCollateralV3,
+    QuotePolicy,
+    QuoteVerifier,
+    parse_pck_extension_from_pem,
+)
 
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.digest import sha256
@@ -43,7 +47,7 @@ from paddock.errors import (
     TcbRefused,
 )
 from paddock.evidence.collateral import INTEL_PCS, Collateral, CollateralNeed
-from paddock.evidence.providers.intel_quote import Quote
+from paddock.evidence.providers.intel_quote import Quote, read_pck_chain
 from paddock.evidence.roots import anchors
 from paddock.evidence.trust import VendorTrust
 
@@ -59,6 +63,15 @@ _PCK, _SIGNER = "CN=Intel SGX PCK Certificate", "CN=Intel SGX TCB Signing"
 _CAS = {"CN=Intel SGX PCK Processor CA": "processor", "CN=Intel SGX PCK Platform CA": "platform"}
 _SGX_TYPES = {0: "standard", 1: "scalable", 2: "scalable-with-integrity"}
 _FLAGS = {"dynamic_platform": "dynamic-platform", "cached_keys": "cached-keys", "smt_enabled": "smt"}
+# Words by which dcap-qvl refuses a platform, and not a signature, for its state. They choose the refusal, nothing else.
+_STATE_REASONS = (
+    "No matching TCB level",
+    "below minimum",
+    "is invalid: Revoked",
+    "module TCB level",
+    "current TDX TCB",
+)
+_PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _SIGNATURE = re.compile(r'\s*,\s*"signature"\s*:\s*"([0-9a-fA-F]{128})"\s*\}\s*')
 
 
@@ -104,7 +117,8 @@ class _Published:
     """Collateral of one platform, read but not verified."""
 
     whole: QuoteCollateralV3
-    signers: tuple[tuple[Certificate, ...], ...]
+    signers: tuple[Certificate, ...]
+    roots: frozenset[Certificate]
     root_list: RevocationList
     pck_list: RevocationList
     pce_id: str
@@ -115,12 +129,17 @@ class _Published:
 
 def platform_id(quote: Quote) -> PlatformId:
     """The platform that a quote's PCK certificate names. Raises EvidenceMalformed: it names none."""
-    leaf, issuer, _ = quote.chain
+    return _platform_id(quote.pem)
+
+
+@lru_cache(maxsize=64)
+def _platform_id(pem: bytes) -> PlatformId:
+    leaf, issuer, _ = read_pck_chain(pem)
     cas = [name for common, name in _CAS.items() if _is_named(issuer, common)]
     if not cas or not _is_named(leaf, _PCK):
         raise EvidenceMalformed("The quote's certificates are not those of a platform.")
     try:
-        extension = parse_pck_extension_from_pem(quote.pem.rstrip(b"\0"))
+        extension = parse_pck_extension_from_pem(pem.rstrip(b"\0"))
     except ValueError as error:
         raise EvidenceMalformed("The platform's certificate says nothing about the platform.") from error
     return PlatformId(bytes(extension.fmspc).hex().upper(), cas[0])
@@ -250,8 +269,8 @@ def judge(
     _check_published(published, root, now)
     # 5.
     leaf, issuer, _ = quote.chain
-    signers = [each for chain in published.signers for each in chain[:1]]
-    if published.pck_list.revokes(leaf) or any(published.root_list.revokes(each) for each in (issuer, root, *signers)):
+    under_root = {issuer, root, *published.signers}
+    if published.pck_list.revokes(leaf) or any(published.root_list.revokes(each) for each in under_root):
         raise CertificateRevoked("Intel revoked a certificate of the platform, or of what was published about it.")
     # 6.
     _check_attestation_key(quote, quote.qe_report[1].report_data)
@@ -320,7 +339,7 @@ def _explain(reason: str, quote: Quote, fatal: Collection[str], trust: VendorTru
     check_signatures(quote, trust, now)
     if fatal:
         raise SettingRefused(f"Not possible to allow: {', '.join(sorted(fatal))}.")
-    if "No matching TCB level" in reason or "below minimum" in reason or "is invalid: Revoked" in reason:
+    if any(words in reason for words in _STATE_REASONS):
         raise TcbRefused(_shortened(reason))
     raise EvidenceNotTrusted(_shortened(reason))
 
@@ -350,10 +369,15 @@ def _published(body: bytes) -> _Published:
         raise ValueError("a list without an end")
     issued = [read_moment(each["issueDate"]) for each in (tcb, identity)] + [pck_list.issued]
     ends = [read_moment(each["nextUpdate"]) for each in (tcb, identity)] + [pck_list.next_update, root_list.next_update]
-    chains = (Certificate.from_pem(members[f"{name}_issuer_chain"]) for name in ("tcb_info", "qe_identity"))
+    chains = {Certificate.from_pem(members[f"{name}_issuer_chain"]) for name in ("tcb_info", "qe_identity")}
+    # dcap-qvl takes any certificate under the root for these signatures; only one of this name is meant for them, and
+    # where nothing but the root stands behind it, the root itself issued it.
+    if not all(len(chain) == 2 and _is_named(chain[0], _SIGNER) for chain in chains):
+        raise ValueError("another signer")
     return _Published(
         whole=QuoteCollateralV3(**{name: members[name] for name in _TEXTS}, **octets),
-        signers=tuple(chains),
+        signers=tuple(chain[0] for chain in chains),
+        roots=frozenset(chain[1] for chain in chains),
         root_list=root_list,
         pck_list=pck_list,
         pce_id=tcb["pceId"],
@@ -367,11 +391,10 @@ def _published(body: bytes) -> _Published:
 def _check_published(published: _Published, root: Certificate, now: datetime) -> None:
     if not published.begin <= now < published.end:
         raise CollateralStale(f"Intel issued it for {published.begin:%Y-%m-%d} to {published.end:%Y-%m-%d}.")
-    for chain in published.signers:
-        # dcap-qvl takes any certificate under the root for these signatures; only this one is meant for them.
-        if len(chain) != 2 or chain[1] != root or not _is_named(chain[0], _SIGNER) or not chain[0].is_issued_by(root):
-            raise EvidenceNotTrusted("The collateral is not signed by Intel's certificate for that purpose.")
-        chain[0].check_time(now)
+    if published.roots != {root}:  # A-14
+        raise EvidenceNotTrusted("The collateral ends in another root.")
+    for signer in published.signers:
+        signer.check_time(now)
 
 
 def _is_named(certificate: Certificate, common: str) -> bool:
@@ -394,6 +417,7 @@ def _signed_member(body: bytes, name: str) -> tuple[str, str]:
 
 def _header(headers: Mapping[str, str], name: str) -> str:
     (value,) = (value for key, value in headers.items() if key.lower() == name.lower())
-    chain = unquote(value, errors="strict")
+    # RFC 3986 §2.1; in Intel's headers line breaks and all that is no letter or digit are written so.
+    chain = _PERCENT.sub(lambda found: chr(int(found[1], 16)), value)
     Certificate.from_pem(chain)
     return chain

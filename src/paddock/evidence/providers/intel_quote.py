@@ -14,6 +14,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from paddock.crypto.x509 import Certificate
 from paddock.errors import CryptoRefused, EvidenceMalformed
@@ -192,6 +193,7 @@ def read_enclave_report(data: bytes) -> EnclaveReport:
     )
 
 
+@lru_cache(maxsize=64)
 def read_pck_chain(pem: bytes) -> tuple[Certificate, Certificate, Certificate]:
     """Read a quote's certificates: PCK, issuer, root, in PEM and nothing between; a zero byte may end them.
 

@@ -22,7 +22,14 @@ _DEBUG = 0xFF  # the whole group "TD under debug": with any of it, Intel says, t
 _SEPT_VE_DISABLE = 28
 # ICSSD and LASS harden a TD.
 _HARMLESS = 1 << 16 | 1 << 27 | 1 << _SEPT_VE_DISABLE
-_ATTRIBUTES = {17: "service-td", 29: "migration", 30: "protection-keys", 31: "key-locker", 62: "provisioning-agent", 63: "perfmon"}
+_ATTRIBUTES = {
+    17: "service-td",
+    29: "migration",
+    30: "protection-keys",
+    31: "key-locker",
+    62: "provisioning-agent",
+    63: "perfmon",
+}
 _FATAL = frozenset({"service-td", "migration", "sept-ve", "unknown-attribute"})  # dcap-qvl refuses these
 
 
