@@ -76,6 +76,13 @@ if ! has_openmp; then
     fail "PaddlePaddle needs the OpenMP library. As an administrator: apt-get install libgomp1, then run this again."
 fi
 
+# Tests talk to a TPM of software. Nothing else needs it, so a machine without it is set up all the same.
+has_tpm() { command -v swtpm >/dev/null 2>&1 && command -v tpm2_quote >/dev/null 2>&1; }
+if ! has_tpm; then
+  install_packages swtpm tpm2-tools libtss2-tcti-swtpm0 || install_packages swtpm tpm2-tools || true
+  has_tpm || say "swtpm and tpm2-tools are not here: tests with a real TPM will be skipped. As an administrator: apt-get install swtpm tpm2-tools"
+fi
+
 say "Python $version ($python) -> $venv"
 same_version() {
   [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 &&

@@ -1,0 +1,288 @@
+"""A TPM for real: swtpm runs, PCRs are extended, it quotes, and a keeper releases keys at L3 for that."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddock.attest.tpm import TpmAttester
+from paddock.contract import SignedContract
+from paddock.crypto.digest import sha256_id
+from paddock.crypto.identity import PrivateKeys
+from paddock.errors import AttesterUnavailable, BindingMismatch, EvidenceNotTrusted, MeasurementRefused
+from paddock.evidence import Binding, Claims, Collateral, TrustPolicy, UnverifiedEvidence, verify_evidence
+from paddock.evidence.binding import short_report_data
+from paddock.keeper.keeper import read_release_request
+from tests.fixtures.cast import NOW, RUN, contract, private_keys
+from tests.fixtures.keepers import KeptBy, bound_to, deposit_all, make_keeper
+from tests.fixtures.proof import RUN_KEYS
+from tests.fixtures.vendors.tpm import record, spec_id
+
+TOOLS = ("swtpm", "tpm2_quote", "tpm2_pcrextend", "tpm2_createprimary")
+MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (Debian: apt-get install swtpm tpm2-tools)"
+)
+REPORT = bytes(range(64))
+
+
+@dataclass
+class Swtpm:
+    """A TPM in a process of its own."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def tcti(self) -> str:
+        return f"swtpm:host=127.0.0.1,port={self.port}"
+
+    def tool(self, *arguments: str) -> None:
+        name, *rest = arguments
+        subprocess.run([name, "-T", self.tcti, *rest], check=True, capture_output=True, timeout=30)
+
+    def extend(self, register: int, data: bytes, bank: str = "sha256") -> None:
+        """As firmware does: the digest of what comes next."""
+        self.tool("tpm2_pcrextend", f"{register}:{bank}={sha256_id(data).removeprefix('sha256:')}")
+
+    def attester(self, more: str = "") -> TpmAttester:
+        return TpmAttester.from_address(f"tcti={self.tcti}{more}")
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def start(folder: Path) -> Swtpm:
+    """Two free ports after one another: commands, and the control channel that tpm2-tss expects behind it."""
+    folder.mkdir(parents=True)
+    for _ in range(20):
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                two.bind(("127.0.0.1", port + 1))
+                break
+    arguments = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
+    arguments += ["--server", f"type=tcp,bindaddr=127.0.0.1,port={port}"]
+    arguments += ["--ctrl", f"type=tcp,bindaddr=127.0.0.1,port={port + 1}"]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port + 1), 1):
+            return Swtpm(folder, port, process)
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError("swtpm did not start")
+
+
+BOOT = ((0, b"firmware"), (4, b"boot loader"), (4, b"kernel"), (8, b"command line"), (14, b"machine owner keys"))
+
+
+@pytest.fixture(scope="module")
+def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swtpm]:
+    """A machine after its boot, with its attestation key."""
+    tpm = start(tmp_path_factory.mktemp("tpm") / "state")
+    try:
+        for register, data in BOOT:
+            tpm.extend(register, data)
+        tpm.attester().prepare()
+        yield tpm
+    finally:
+        tpm.end()
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swtpm]:
+    """Another machine that booted the same."""
+    tpm = start(tmp_path_factory.mktemp("stranger") / "state")
+    try:
+        for register, data in BOOT:
+            tpm.extend(register, data)
+        tpm.attester().prepare()
+        yield tpm
+    finally:
+        tpm.end()
+
+
+def policy(attester: TpmAttester, **section: Any) -> TrustPolicy:
+    return TrustPolicy.model_validate({"tpm": {"roots": [attester.key().name], **section}})
+
+
+def judged(attester: TpmAttester, evidence: UnverifiedEvidence) -> Claims:
+    return verify_evidence(evidence, policy=policy(attester), collateral=Collateral(), now=NOW)
+
+
+@pytest.mark.parametrize(("kind", "ak"), [("rsa", "0x81008f01"), ("ecc", "0x81008f02")])
+def test_a_quote_of_either_kind_of_key_is_verified(booted: Swtpm, kind: str, ak: str) -> None:
+    attester = booted.attester(f";ak={ak}")
+    key = attester.prepare(kind)
+    assert attester.prepare(kind) == key, "what is there stays"
+    assert attester.available()
+    claims = judged(attester, attester.attest(REPORT))
+    assert claims.tee == "tpm"
+    assert claims.report_data == REPORT
+    assert claims.signer == key.name
+    assert set(claims.registers) == {f"sha256:{number:02}" for number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14)}
+    assert claims.registers["sha256:01"] == "00" * 32 != claims.registers["sha256:00"]
+    assert not claims.settings
+    by_key = TrustPolicy.model_validate({"tpm": {"roots": [key.key.fingerprint()]}})
+    verify_evidence(attester.attest(REPORT), policy=by_key, collateral=Collateral(), now=NOW)
+
+
+def test_several_banks_are_quoted_in_the_order_of_the_tpm(booted: Swtpm) -> None:
+    attester = booted.attester(";pcrs=sha384:7,0;pcrs=sha256:14,3;pcrs=sha1:0")
+    claims = judged(attester, attester.attest(REPORT))
+    assert set(claims.registers) == {"sha384:00", "sha384:07", "sha256:03", "sha256:14", "sha1:00"}
+
+
+def test_a_tpm_whose_field_is_short_gets_the_short_form(booted: Swtpm, monkeypatch: pytest.MonkeyPatch) -> None:
+    attester = booted.attester()
+    run = TpmAttester._run
+
+    def short(self: TpmAttester, tool: str, *arguments: str) -> str:
+        if tool == "tpm2_quote" and REPORT.hex() in arguments:
+            raise AttesterUnavailable("the field has 34 bytes")
+        return run(self, tool, *arguments)
+
+    monkeypatch.setattr(TpmAttester, "_run", short)
+    assert judged(attester, attester.attest(REPORT)).report_data == short_report_data(REPORT)
+
+
+def test_the_firmwares_log_travels_as_far_as_it_explains_the_registers(booted: Swtpm, tmp_path: Path) -> None:
+    log = tmp_path / "binary_bios_measurements"
+    records = [record(register, data) for register, data in BOOT]
+    runtime = record(7, b"never extended into this TPM")
+    log.write_bytes(spec_id() + b"".join(records) + runtime)
+    claims = judged(booted.attester(), booted.attester(f";log={log}").attest(REPORT))
+    assert claims.details["event_log_records"] == len(BOOT)
+    assert claims.details["event_log"] == sha256_id(spec_id() + b"".join(records))
+    log.write_bytes(b"no log")
+    with pytest.raises(AttesterUnavailable, match="is not one"):
+        booted.attester(f";log={log}").attest(REPORT)
+    with pytest.raises(AttesterUnavailable, match="cannot be read"):
+        booted.attester(f";log={tmp_path / 'nowhere'}").attest(REPORT)
+
+
+# --- a keeper and a contract at L3 ------------------------------------------------------------------------------
+
+
+def at_l3(measurement: str) -> SignedContract:
+    def change(value: dict[str, Any]) -> None:
+        value["level"] = "L3"
+        value["environment"] = {"measurements": [measurement], "simulated": False}
+
+    return contract(change)
+
+
+@pytest.fixture
+def kept(booted: Swtpm, tmp_path: Path) -> Iterator[KeptBy]:
+    """North's keeper, whose policy names this machine's attestation key and nothing else."""
+    made = make_keeper(tmp_path / "keepers", "north")
+    trust = made.home.folder / "trust.toml"
+    trust.write_text(f'[tpm]\nroots = ["{booted.attester().key().name}"]\n', encoding="utf-8")
+    yield made
+    made.keeper.close()
+
+
+def asked(signed: SignedContract, bound: Binding, evidence: UnverifiedEvidence) -> Any:
+    value = {"contract": signed.envelope.to_dict(), "binding": bound.to_dict(), "evidence": evidence.to_wrapper()}
+    return read_release_request(value)
+
+
+def agreed(kept: KeptBy, attester: TpmAttester) -> SignedContract:
+    """A contract over what this machine measures now, with north's data deposited."""
+    signed = at_l3(judged(attester, attester.attest(REPORT)).measurement)
+    deposit_all(kept, signed)
+    return signed
+
+
+def proof(kept: KeptBy, signed: SignedContract, attester: TpmAttester, keys: PrivateKeys = RUN_KEYS) -> Any:
+    """Challenge, quote over it, request: what an enclave does."""
+    bound = bound_to({"north": kept}, signed, keys=keys)
+    return asked(signed, bound, attester.attest(bound.report_data()))
+
+
+def test_a_keeper_releases_keys_at_l3_to_a_machine_that_it_knows(booted: Swtpm, kept: KeptBy) -> None:
+    attester = booted.attester()
+    signed = agreed(kept, attester)
+    answer = kept.keeper.release(proof(kept, signed, attester))
+    assert answer["grant"]
+    assert answer["verdict"]
+
+
+def test_a_changed_register_is_refused(kept: KeptBy, tmp_path: Path) -> None:
+    tpm = start(tmp_path / "state")
+    try:
+        attester = tpm.attester()
+        key = attester.prepare("ecc")
+        (kept.home.folder / "trust.toml").write_text(f'[tpm]\nroots = ["{key.name}"]\n', encoding="utf-8")
+        signed = agreed(kept, attester)
+        tpm.extend(9, b"another initial file system")
+        with pytest.raises(MeasurementRefused) as refused:
+            kept.keeper.release(proof(kept, signed, attester))
+        assert refused.value.code == "E-RELEASE-09"
+        # A selection that leaves the changed register out is another measurement too.
+        less = tpm.attester(";pcrs=sha256:0,1,2,3,4,5,6,7,8,11,12,14")
+        with pytest.raises(MeasurementRefused):
+            kept.keeper.release(proof(kept, signed, less))
+    finally:
+        tpm.end()
+
+
+def test_another_machines_key_is_not_trusted(booted: Swtpm, stranger: Swtpm, kept: KeptBy) -> None:
+    signed = agreed(kept, booted.attester())
+    same = judged(stranger.attester(), stranger.attester().attest(REPORT)).measurement
+    assert same in signed.terms.environment.measurements, "only the key tells them apart"
+    with pytest.raises(EvidenceNotTrusted):
+        kept.keeper.release(proof(kept, signed, stranger.attester()))
+
+
+def test_a_quote_for_another_question_is_refused(booted: Swtpm, kept: KeptBy) -> None:
+    attester = booted.attester()
+    signed = agreed(kept, attester)
+    first = bound_to({"north": kept}, signed)
+    old = attester.attest(first.report_data())
+    again = bound_to({"north": kept}, signed)
+    with pytest.raises(BindingMismatch):
+        kept.keeper.release(asked(signed, again, old))
+    thief = bound_to({"north": kept}, signed, keys=private_keys("thief"))
+    with pytest.raises(BindingMismatch):
+        kept.keeper.release(asked(signed, thief, old))
+    assert first.run == RUN
+
+
+def test_what_is_not_there_is_said_in_words_that_help(booted: Swtpm, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = booted.attester(";ak=0x81008fff")
+    assert not empty.available()
+    with pytest.raises(AttesterUnavailable, match=r"Is there an attestation key under 0x81008fff\?"):
+        empty.attest(REPORT)
+    with pytest.raises(AttesterUnavailable, match="tpmrm0"):
+        TpmAttester.from_address("tcti=device:/dev/there-is-none").attest(REPORT)
+    booted.tool("tpm2_createprimary", "-C", "o", "-c", str(booted.folder / "storage.ctx"))
+    booted.tool("tpm2_evictcontrol", "-C", "o", "-c", str(booted.folder / "storage.ctx"), "0x81008f03")
+    booted.tool("tpm2_flushcontext", "-t")
+    with pytest.raises(AttesterUnavailable, match="no attestation key"):
+        booted.attester(";ak=0x81008f03").key()
+    monkeypatch.setattr("paddock.attest.tpm._ENVIRONMENT", {"PATH": "/nowhere"})
+    with pytest.raises(AttesterUnavailable, match="apt-get install tpm2-tools"):
+        booted.attester().attest(REPORT)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcti=cmd:true", "tcti=device:/dev/tpm0;tcti=device:/dev/tpm0", "ak=81008f01", "ak=0x81008F01", "what=1", "pcrs=",
+     "pcrs=md5:0", "pcrs=sha256:24", "pcrs=sha256:0;pcrs=sha256:1", "tcti=device:/dev/tpm0 -x"],
+)  # fmt: skip
+def test_an_address_that_is_not_understood_is_refused(address: str) -> None:
+    with pytest.raises(AttesterUnavailable):
+        TpmAttester.from_address(address)
