@@ -231,6 +231,19 @@ def read_report(data: bytes) -> GpuReport:
     return GpuReport(nonce, blocks, opaque, signed, signature)
 
 
+def report_length(data: bytes) -> int:
+    """How long the report at the beginning of a buffer is, by its own fields.
+
+    Raises:
+        EvidenceMalformed: the buffer ends within it.
+    """
+    reader = Reader(data, "SPDM report")
+    reader.take(REQUEST_BYTES + 5)
+    reader.take(reader.number(3, "little") + NONCE_BYTES)
+    reader.take(reader.number(2, "little") + SIGNATURE_BYTES)
+    return reader.position
+
+
 def vbios_version(field: bytes) -> str:
     """The VBIOS version as people write it, `96.00.9F.00.01`, from the report's eight little-endian bytes."""
     digits = field[::-1]
