@@ -19,7 +19,7 @@ from paddock.jobs.registry import job_kind, job_kinds
 
 level = typer.Typer(no_args_is_help=True, help="The five security levels.")
 job = typer.Typer(no_args_is_help=True, help="What can run inside.")
-_PROVIDER, _REGISTER = re.compile(r"[a-z][a-z0-9-]{0,31}"), re.compile(r"[a-z][a-z0-9_]{0,31}")
+_PROVIDER, _REGISTER = re.compile(r"[a-z][a-z0-9-]{0,31}"), re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){1,256}")
 
 

@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import sha256_id
+from paddock.crypto.moment import read_moment
 from paddock.crypto.x509 import Certificate, RevocationList
 from paddock.errors import CollateralInvalid, CryptoRefused, PaddockError
 from paddock.evidence.claims import EvidenceSet
@@ -325,8 +326,7 @@ def dates_of(item: CollateralItem) -> Dates:
 
 def _pcs_dates(value: dict[str, str]) -> Dates:
     signed = [json.loads(value[name]) for name in ("tcb_info", "qe_identity")]
-    return Dates(min(_iso(each["issueDate"]) for each in signed), min(_iso(each["nextUpdate"]) for each in signed))
-
-
-def _iso(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    platforms, root = (RevocationList.from_bytes(bytes.fromhex(value[name])) for name in ("pck_crl", "root_ca_crl"))
+    issued = [read_moment(each["issueDate"]) for each in signed] + [platforms.issued]
+    ends = [read_moment(each["nextUpdate"]) for each in signed] + [platforms.next_update, root.next_update]
+    return Dates(min(issued), min(end for end in ends if end is not None))  # Intel renews its root's list once a year
