@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from paddock.attest import collect
 from paddock.contract.levels import LEVELS, Tee
 from paddock.contract.signing import SignedContract, verify_contract
 from paddock.contract.terms import InputTerms
@@ -19,7 +20,6 @@ from paddock.crypto.digest import b64, sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import write_moment
-from paddock.enclave.attester import collect_evidence
 from paddock.enclave.events import EventWriter
 from paddock.enclave.keepers import Granted, Keepers
 from paddock.enclave.launch import Launch
@@ -105,8 +105,7 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
     # 2.
     keepers = Keepers(contract, launch.run, keys, launch.keepers)
     binding = keepers.challenge()
-    piece = collect_evidence(launch.attester, binding.report_data())
-    evidence = None if piece is None else EvidenceSet.single(piece)
+    evidence = collect(launch.attester, binding.report_data())
     if evidence is None and Tee.NONE not in LEVELS[contract.terms.level].evidence:
         raise EvidenceMissing(f"{contract.terms.level} demands evidence, and there is nothing to attest with.")
     events.phase("attested", media_types=_media_types(evidence))

@@ -1,0 +1,6 @@
+"""Attesters: inside the environment, evidence from its device. They return bytes and judge nothing."""
+
+from paddock.attest.address import SCHEMES, collect, find_attester, open_attester
+from paddock.attest.attester import Attester
+
+__all__ = ["SCHEMES", "Attester", "collect", "find_attester", "open_attester"]
