@@ -66,7 +66,9 @@ class CollateralFetcher:
         self._pauses = tuple(pauses)
         self._sleep = sleep
         self._progress = progress
-        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        # A proxy from the environment never stands between two processes of one machine.
+        direct = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False, mounts=direct)
 
     def __enter__(self) -> Self:
         return self
