@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 from unittest import mock
+
+from dcap_qvl import QuoteVerifier  # type: ignore[import-untyped]  # it ships its types where mypy does not look
 
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.jwt import read_jwt, sign_jwt
@@ -24,6 +27,7 @@ from paddock.errors import PaddockError
 from paddock.evidence import Binding, Collateral, EvidenceSet, read_trust_policy
 from paddock.evidence.event_log import log_details, read_event_log
 from paddock.evidence.provider import EvidenceProvider, installed_providers
+from paddock.evidence.providers import intel
 from paddock.evidence.roots import named_root, root_names
 from paddock.release.ear import TOKEN_TYPE, read_ear
 from tests.evidence.matrix import samples
@@ -66,9 +70,32 @@ def signatures_off() -> Iterator[None]:
         for method in ("verify_ecdsa", "verify_ecdsa_raw", "verify_rsa_pkcs1", "verify_rsa_pss"):
             stack.enter_context(mock.patch.object(PublicKey, method, return_value=None))
         stack.enter_context(mock.patch.object(VerifyKey, "verify", return_value=None))
-        stack.enter_context(mock.patch.object(Certificate, "is_issued_by", return_value=True))
+        stack.enter_context(mock.patch.object(Certificate, "is_issued_by", _is_named_by))
         stack.enter_context(mock.patch.object(RevocationList, "is_by", return_value=True))
+        stack.enter_context(mock.patch.object(intel, "QuoteVerifier", _Credulous))
         yield
+
+
+class _Credulous:
+    """Says of a quote whose signatures do not hold what was true of the last one of its kind whose did."""
+
+    _known: ClassVar[dict[bytes, Any]] = {}
+
+    def __init__(self, root: bytes) -> None:
+        self._real = QuoteVerifier(root)
+
+    def verify_with_policy(self, quote: bytes, *arguments: Any) -> Any:
+        kind = quote[4:8]
+        try:
+            self._known[kind] = self._real.verify_with_policy(quote, *arguments)
+        except ValueError:
+            if kind not in self._known:
+                raise
+        return self._known[kind]
+
+
+def _is_named_by(certificate: Certificate, issuer: Certificate) -> bool:
+    return certificate.issuer == issuer.subject
 
 
 def _provider(name: str, provider: EvidenceProvider) -> Target:
@@ -79,7 +106,8 @@ def _provider(name: str, provider: EvidenceProvider) -> Target:
         provider.recognises(body)  # never raises
         with contextlib.suppress(PaddockError):
             provider.needs(body)
-        attempt = attempts[len(body) % len(attempts)]
+        # Judged as the piece that it was probably made from: with its roots, collateral and time.
+        attempt = min(attempts, key=lambda each: abs(len(each.evidence.body) - len(body)))
         trust = attempt.policy.section(name)
         try:
             claims = provider.verify(body, trust=trust, collateral=attempt.collateral, now=attempt.now)

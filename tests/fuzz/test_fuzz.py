@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from paddock.errors import PaddockError
 from paddock.evidence.provider import installed_providers
-from tests.fuzz.targets import targets
+from tests.evidence.matrix import VENDORS, Attempt, samples
+from tests.fuzz.targets import signatures_off, targets
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 2000
@@ -37,3 +41,23 @@ def test_a_fault_is_found(tmp_path: Path) -> None:
 
 def test_every_parser_begins_with_something() -> None:
     assert all(each.seeds for each in targets())
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_what_stands_behind_signatures_is_reached(name: str) -> None:
+    # A changed signature is no obstacle to the fuzzer; to the verifier it is one, as tests/evidence shows.
+    provider, sample = installed_providers()[name], samples(name)[0]
+
+    def read(attempt: Attempt) -> bool:
+        trust = attempt.policy.section(name)
+        try:
+            provider.verify(attempt.evidence.body, trust=trust, collateral=attempt.collateral, now=attempt.now)
+        except PaddockError:
+            return False
+        return True
+
+    assert read(sample.genuine)
+    with signatures_off():
+        assert read(sample.genuine)
+        assert any(read(attempt) for attempt in sample.attempts("signature-bit"))
+    assert not any(read(attempt) for attempt in sample.attempts("signature-bit"))
