@@ -10,8 +10,9 @@ from datetime import datetime
 
 from paddock.evidence.claims import Claims, registers_digest
 from paddock.evidence.collateral import Collateral, CollateralNeed
-from paddock.evidence.providers.intel import judge, needs
+from paddock.evidence.providers.intel import needs
 from paddock.evidence.providers.intel_quote import SGX, EnclaveReport, looks_like_quote, read_enclave_report, read_quote
+from paddock.evidence.providers.intel_verify import judge
 from paddock.evidence.trust import VendorTrust
 
 MEDIA_TYPE = "application/vnd.paddock.sgx-quote.v1"
@@ -38,14 +39,13 @@ class SgxProvider:
         return needs(read_quote(body, SGX), SGX)
 
     def verify(self, body: bytes, *, trust: VendorTrust, collateral: Collateral, now: datetime) -> Claims:
-        """Verify an enclave's quote; see `EvidenceProvider.verify` and `intel.judge`."""
+        """Verify an enclave's quote; see `EvidenceProvider.verify` and `intel_verify.judge`."""
         quote = read_quote(body, SGX)
         report = read_enclave_report(quote.report)
         platform = judge(
             quote,
             SGX,
             debug=bool(report.attributes & _DEBUG),
-            fatal=(),
             trust=trust,
             collateral=collateral,
             now=now,

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from paddock.evidence.claims import Claims, registers_digest
 from paddock.evidence.collateral import Collateral, CollateralNeed
-from paddock.evidence.providers.intel import judge, needs
+from paddock.evidence.providers.intel import needs
 from paddock.evidence.providers.intel_quote import TD_1_5, TDX, looks_like_quote, read_quote
+from paddock.evidence.providers.intel_verify import judge
 from paddock.evidence.reading import Reader
 from paddock.evidence.trust import VendorTrust
 
@@ -30,7 +31,6 @@ _ATTRIBUTES = {
     62: "provisioning-agent",
     63: "perfmon",
 }
-_FATAL = frozenset({"service-td", "migration", "sept-ve", "unknown-attribute"})  # dcap-qvl refuses these
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TdxProvider:
         return needs(read_quote(body, TDX), TDX)
 
     def verify(self, body: bytes, *, trust: VendorTrust, collateral: Collateral, now: datetime) -> Claims:
-        """Verify a TD's quote; see `EvidenceProvider.verify` and `intel.judge`."""
+        """Verify a TD's quote; see `EvidenceProvider.verify` and `intel_verify.judge`."""
         quote = read_quote(body, TDX)
         report = read_td_report(quote.report, quote.kind)
         settings = td_settings(report)
@@ -82,7 +82,6 @@ class TdxProvider:
             quote,
             TDX,
             debug=bool(report.attributes & _DEBUG),
-            fatal=settings & _FATAL,
             trust=trust,
             collateral=collateral,
             now=now,
@@ -140,7 +139,7 @@ def td_settings(report: TdReport) -> frozenset[str]:
     `service-td`, `migration`: another TD takes part in its life, and can move it to another machine. `sept-ve`: the host
     can make it take an exception on any page. `perfmon`, `key-locker`, `protection-keys`, `provisioning-agent`: it may use
     features that Intel lists as touching a TD's security or its devices. `unknown-attribute`: one that had no meaning when
-    this was written.
+    this was written. dcap-qvl refuses `service-td`, `migration`, `sept-ve` and `unknown-attribute` whatever a policy says.
     """
     found = {name for bit, name in _ATTRIBUTES.items() if report.attributes >> bit & 1}
     if not report.attributes >> _SEPT_VE_DISABLE & 1:
