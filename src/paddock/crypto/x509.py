@@ -8,6 +8,7 @@ key usage, critical extensions, CRLs).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
 
 from paddock.crypto.public_key import PublicKey
@@ -25,6 +27,9 @@ from paddock.errors import (
     EncodingRefused,
     RevocationUnknown,
 )
+
+# AMD gives all certificates of chips the serial number 0. RFC 5280 §4.1.2.2 asks its readers to take that gracefully.
+warnings.filterwarnings("ignore", "Parsed a serial number which wasn't positive", CryptographyDeprecationWarning)
 
 MAX_CHAIN = 8
 MAX_PEM_BYTES = 1 << 18
@@ -211,6 +216,10 @@ class RevocationList:
     def next_update(self) -> datetime | None:
         """When the vendor issues the next one at the latest, aware."""
         return self._crl.next_update_utc
+
+    def has_whole_signature(self) -> bool:
+        """Whether its signature has no unused bits, as with `Certificate.has_whole_signature`."""
+        return self.der[: -len(self._crl.signature)].endswith(b"\0")
 
     def is_by(self, issuer: Certificate) -> bool:
         """Whether this issuer signed it."""
