@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from paddock.channel import Attest, ClientTls, OwnEnd
 from paddock.contract.request import Request
 from paddock.contract.signing import SignedContract
 from paddock.crypto.canonical import parse
@@ -22,10 +23,11 @@ from paddock.crypto.moment import read_moment
 from paddock.errors import CryptoRefused, GrantRefused, LeaseRefused, Refused, Unavailable
 from paddock.evidence.binding import Binding, Challenge
 from paddock.evidence.claims import EvidenceSet
+from paddock.evidence.tls import ExpectedServer, Identity
 from paddock.release.statements import LeaseStatement, ReleaseStatement, grant_info, read_lease, read_release
 from paddock.release.verdict import read_verdict
 from paddock.seal import DataKey
-from paddock.service.client import ServiceClient
+from paddock.service.client import ServiceClient, is_secure
 
 _PARALLEL = 8
 _CLOCK_SPREAD = timedelta(minutes=2)
@@ -46,20 +48,41 @@ class Granted:
 
 
 class Keepers:
-    """The keepers of a contract's parties, by party name, under addresses that the host named."""
+    """The keepers of a contract's parties, by party name, under addresses that the host named.
 
-    def __init__(self, contract: SignedContract, run: str, keys: PrivateKeys, urls: Mapping[str, str]) -> None:
+    Args:
+        contract: names the keepers by their keys.
+        run: its id.
+        keys: the run's.
+        urls: party fingerprint to its keeper's address. An https address is asked over attested TLS.
+        attest: evidence of this environment, for keepers that are asked over attested TLS.
+    """
+
+    def __init__(
+        self,
+        contract: SignedContract,
+        run: str,
+        keys: PrivateKeys,
+        urls: Mapping[str, str],
+        attest: Attest | None = None,
+    ) -> None:
         self._contract = contract
         self._run = run
         self._keys = keys
         self._run_key = keys.public().fingerprint()
         self._keepers: dict[str, PublicKeys] = {}
         self._clients: dict[str, ServiceClient] = {}
+        # A-23: one certificate, and one piece of evidence, for all keepers.
+        own = OwnEnd(Identity("run", keys.public(), contract.id, run, contract.terms.level), keys, "client", attest)
         for name, fingerprint in sorted(contract.terms.fingerprints().items()):
             if fingerprint not in urls:
                 raise Unavailable(f"No address is known for the keeper of '{name}'.")
-            self._keepers[name] = contract.terms.parties[name].keeper.public()
-            self._clients[name] = ServiceClient(f"keeper of {name}", urls[fingerprint])
+            keeper = self._keepers[name] = contract.terms.parties[name].keeper.public()
+            url = urls[fingerprint]
+            # A-20: the keeper that every party signed, whoever answers there.
+            expected = ExpectedServer("keeper", keeper.fingerprint())
+            tls = ClientTls(expected, own) if is_secure(url) else None
+            self._clients[name] = ServiceClient(f"keeper of {name}", url, tls=tls)
 
     @property
     def names(self) -> list[str]:

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
-from paddock.attest import collect
+from paddock.attest import NO_ATTESTER, collect
+from paddock.channel import pinned
 from paddock.contract.levels import LEVELS, Tee
 from paddock.contract.signing import SignedContract, verify_contract
 from paddock.contract.terms import InputTerms
@@ -103,7 +105,8 @@ class _Proved:
 def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: EventWriter) -> _Proved:
     """Steps 2 to 4."""
     # 2.
-    keepers = Keepers(contract, launch.run, keys, launch.keepers)
+    attest = None if launch.attester == NO_ATTESTER else partial(collect, launch.attester)
+    keepers = Keepers(contract, launch.run, keys, launch.keepers, attest)
     binding = keepers.challenge()
     evidence = collect(launch.attester, binding.report_data())
     if evidence is None and Tee.NONE not in LEVELS[contract.terms.level].evidence:
@@ -115,7 +118,7 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
     events.phase("released", keepers=", ".join(keepers.names))
     leases = Leases(keepers, granted, contract.terms.limits.lease_seconds, asked=asked)
     # 4.
-    store = open_store(launch.store)
+    store = open_store(launch.store, tls=pinned(launch.store, "hub"))
     inputs = _open_inputs(contract, granted, store)
     events.phase("opened", inputs=", ".join(sorted(inputs)))
     return _Proved(binding, evidence, granted, leases, store, inputs)

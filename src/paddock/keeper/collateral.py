@@ -180,6 +180,35 @@ class CollateralStore:
             os.close(descriptor)
 
 
+class KnownCollateral:
+    """What a keeper's folder holds, read again whenever the file is another: a decision takes no restart to know it.
+
+    Args:
+        folder: the keeper's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._store = CollateralStore(folder)
+        self._file = folder / COLLATERAL
+        self._read: tuple[tuple[int, int, int] | None, Collateral] = (None, Collateral())
+
+    def __call__(self) -> Collateral:
+        """All that is known. Raises CollateralInvalid: see `CollateralStore.load`."""
+        seen = self._stamp()
+        stamp, known = self._read
+        if seen != stamp:
+            known = self._store.load()
+            self._read = (seen, known)
+        return known
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._file.stat()
+        except OSError:  # none there, or none that can be read: `load` tells them apart
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 class _Need(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from paddock.contract.asset import AssetKind
+from paddock.contract.levels import LEVELS, Level, Tee
 from paddock.contract.request import MAX_AGE, Request, claimed_sender, verify_request
 from paddock.contract.signing import contract_id
 from paddock.contract.terms import read_terms
@@ -25,19 +26,25 @@ from paddock.crypto.moment import read_moment, write_moment
 from paddock.crypto.signing import VerifyKey
 from paddock.errors import (
     ChallengeRefused,
+    CollateralMissing,
+    CollateralStale,
     CryptoRefused,
     KeeperBusy,
     LeaseRefused,
     NotTheOwner,
+    PeerRefused,
     RequestRefused,
     RequestReplayed,
+    RevocationUnknown,
     Revoked,
     UnwrapRefused,
 )
 from paddock.evidence.binding import Binding
 from paddock.evidence.claims import EvidenceSet
 from paddock.evidence.collateral import Collateral
+from paddock.evidence.tls import Peer, check_evidence, check_no_evidence
 from paddock.keeper import tables
+from paddock.keeper.collateral import KnownCollateral, remember_needs
 from paddock.keeper.home import KeeperHome
 from paddock.ledger import log
 from paddock.release import (
@@ -119,6 +126,26 @@ class Keeper:
         """The name of this keeper's ledger in its checkpoints."""
         return f"paddock/keeper/{self._fingerprint}"
 
+    def admit(self, peer: Peer) -> None:
+        """Return if this end of a connection may ask this keeper: the own party, or an environment that proves itself.
+
+        What a run may have is decided by `release`; here only whether it is worth listening to.
+
+        Raises:
+            PeerRefused: it is somebody else, or shows another set of evidence than it must (A-20).
+            EvidenceRefused, CertificateRefused: its evidence does not pass.
+        """
+        identity = peer.identity
+        if identity.kind == "party" and identity.keys.fingerprint() == self._party:
+            check_no_evidence(peer)
+        elif identity.kind == "run":
+            if peer.evidence is None and Tee.NONE in LEVELS[Level(identity.level)].evidence:
+                return
+            policy, collateral = self._home.policy(), self._collateral()
+            check_evidence(peer, level=identity.level, policy=policy, collateral=collateral, now=self._clock())
+        else:
+            raise PeerRefused(f"This keeper does not serve the {identity.kind} {identity.keys.fingerprint()}.")
+
     def challenge(self, contract: str, run: str) -> dict[str, str]:
         """A fresh nonce for a run of a contract.
 
@@ -154,7 +181,12 @@ class Keeper:
         own_nonce = self._own_nonce(request.binding)
         with self._database.write() as connection:
             facts = self._facts(connection, request, own_nonce)
-            grant = decide(request, facts, policy=policy, collateral=collateral, now=now)
+            try:
+                grant = decide(request, facts, policy=policy, collateral=collateral, now=now)
+            except (CollateralMissing, CollateralStale, RevocationUnknown):
+                if request.evidence is not None:
+                    remember_needs(self._home.folder, request.evidence)
+                raise
             data_keys = self._unwrap(connection, grant.assets)
             recorded = self._record(connection, request, grant, own_nonce, now)
         # R-13: the transaction is on disk; from here on the release has happened, whether or not the answer arrives.
@@ -490,7 +522,8 @@ def open_keeper(home: KeeperHome) -> Keeper:
         Misconfigured, Unavailable: the database cannot be opened.
     """
     path = (home.folder / DATABASE).resolve()
-    return Keeper(home, Database.open(f"sqlite:///{path}", Path(__file__).parent / "migrations"))
+    database = Database.open(f"sqlite:///{path}", Path(__file__).parent / "migrations")
+    return Keeper(home, database, collateral=KnownCollateral(home.folder))
 
 
 def read_release_request(body: dict[str, Any]) -> ReleaseRequest:

@@ -8,6 +8,7 @@ home/
   contracts/       contracts this home signed or proposed, by id
   runs/            runs this home asked for, by id: of which contract
   receipts/        verified receipts, by run
+  servers/         what hub and keeper must prove before anything is sent to them
   keeper/          the keeper that acts for this party
 """
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from paddock.channel import ClientTls
 from paddock.crypto.dsse import Envelope
 from paddock.errors import CryptoRefused, HubAnswerRefused
 from paddock.service.client import ServiceClient
 
 
 class HubClient:
-    """Typed calls to the hub's HTTP interface."""
+    """Typed calls to the hub's HTTP interface.
 
-    def __init__(self, url: str) -> None:
-        self._client = ServiceClient("hub", url)
-        self.url = url
+    Args:
+        url: its address.
+        tls: how to reach an https address.
+    """
+
+    def __init__(self, url: str, tls: ClientTls | None = None) -> None:
+        self._client = ServiceClient("hub", url, tls=tls)
+        self.url = self._client.url
 
     def close(self) -> None:
         """Close the connections."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,9 +42,10 @@ from paddock.party.files import one_at_a_time, read_json, write_json
 from paddock.party.home import Home
 from paddock.party.hub import HubClient
 from paddock.party.peers import AddressBook, Peer
+from paddock.party.servers import server_tls
 from paddock.release.statements import read_answer
 from paddock.seal import DataKey, VolumeReader, write_volume
-from paddock.service.client import ServiceClient
+from paddock.service.client import ServiceClient, is_secure
 from paddock.store import Store
 from paddock.store.http import HttpStore
 from paddock.views import VolumeFiles, local_files
@@ -71,15 +74,37 @@ class Party:
         self.home = home
         self.peers = AddressBook(home.folder)
         self.assets = Catalogue(home.folder)
-        self.hub = HubClient(home.hub)
-        self._keeper = ServiceClient("own keeper", home.keeper)
-        self._store = HttpStore(f"{home.hub}/v1/store", sign_request=self._store_request)
+        self._open = ExitStack()
 
     def close(self) -> None:
         """Close the connections to hub, store and keeper."""
-        self.hub.close()
-        self._keeper.close()
-        self._store.close()
+        self._open.close()
+
+    @cached_property
+    def hub(self) -> HubClient:
+        """The hub of this home.
+
+        Raises:
+            PeerRefused: nothing says whom to expect at its address.
+        """
+        hub = HubClient(self.home.hub, server_tls(self.home, "hub"))
+        self._open.callback(hub.close)
+        return hub
+
+    @cached_property
+    def _keeper(self) -> ServiceClient:
+        # A-25: what the keeper must prove it proves before the first byte of a deposit leaves.
+        keys = self.keeper_keys() if is_secure(self.home.keeper) else None
+        keeper = ServiceClient("own keeper", self.home.keeper, tls=server_tls(self.home, "keeper", keys))
+        self._open.callback(keeper.close)
+        return keeper
+
+    @cached_property
+    def _store(self) -> HttpStore:
+        address = f"{self.hub.url}/v1/store"
+        store = HttpStore(address, sign_request=self._store_request, tls=server_tls(self.home, "hub"))
+        self._open.callback(store.close)
+        return store
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import ssl
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -11,7 +13,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from paddock.errors import AnswerRefused, ServiceFault, ServiceUnreachable, Unavailable, from_dict
+from paddock.errors import AnswerRefused, PeerRefused, ServiceFault, ServiceUnreachable, Unavailable, from_dict
+from paddock.service.tls import ClientSide
 
 MAX_ANSWER_BYTES = 16 << 20
 CONNECT_SECONDS = 5.0
@@ -19,6 +22,9 @@ _PAUSES = (0.1, 0.4)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _OK = frozenset({200, 201, 202})
 _PROBLEM = 400
+
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody: an address without TLS needs no list of the web's authorities, which would take time to read."""
 
 Json = dict[str, Any]
 Parameters = Mapping[str, str | int]
@@ -32,6 +38,9 @@ class ServiceClient:
         url: its address.
         timeout_seconds: how long it may stay silent before the call fails.
         max_answer_bytes: the most that is read of an answer.
+        tls: for an https address, whom to expect there: nobody is believed for a certificate alone.
+
+    A call raises PeerRefused where an https address is given and nobody to expect, or the other way round.
     """
 
     def __init__(
@@ -41,18 +50,17 @@ class ServiceClient:
         *,
         timeout_seconds: float = 30.0,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        tls: ClientSide | None = None,
     ) -> None:
         self.service = service
-        self.url = url.rstrip("/")
+        self.url = url.partition("#")[0].rstrip("/")
         self._max_bytes = max_answer_bytes
         self._timeout = timeout_seconds
-        # A proxy from the environment never stands between two processes of one machine.
-        remote = urlsplit(self.url).hostname not in _LOOPBACK
-        self._http = httpx.Client(
-            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
-            follow_redirects=False,
-            trust_env=remote,
-        )
+        self._tls = tls
+        self._extensions = {} if tls is None else {"sni_hostname": tls.server_name}
+        self._lock = threading.Lock()
+        self._retired: httpx.Client | None = None
+        self._http = self._connected()
 
     def get(self, path: str, params: Parameters | None = None, *, wait_seconds: float = 0.0) -> Json:
         """Ask; tried up to three times when the service does not answer, since asking changes nothing.
@@ -87,7 +95,10 @@ class ServiceClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        with self._lock:
+            self._http.close()
+            if self._retired is not None:
+                self._retired.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,13 +118,46 @@ class ServiceClient:
     ) -> Json:
         timeout = httpx.Timeout(self._timeout + wait_seconds, connect=CONNECT_SECONDS)
         try:
-            with self._http.stream(
-                method, self.url + path, params=dict(params or {}), json=body, timeout=timeout
+            with self._current().stream(
+                method,
+                self.url + path,
+                params=dict(params or {}),
+                json=body,
+                timeout=timeout,
+                extensions=self._extensions,
             ) as response:
                 status, content = response.status_code, self._bounded(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServiceUnreachable(f"The {self.service} at {self.url}: {_reason(error)}.") from error
         return self._understood(status, content)
+
+    def _current(self) -> httpx.Client:
+        """Connections that may still be used, by this end's credentials of now (A-22)."""
+        secure = is_secure(self.url)
+        if secure and self._tls is None:  # A-20
+            raise PeerRefused(f"Nothing says whom to expect at {self.url}.")
+        if self._tls is None:
+            return self._http
+        if not secure:
+            raise PeerRefused(f"Whoever answers at {self.url} shows nothing: its address must begin with https.")
+        self._tls.context()
+        with self._lock:
+            if self._tls.is_stale():
+                if self._retired is not None:
+                    self._retired.close()
+                # Another thread may be using it for a while.
+                self._retired, self._http = self._http, self._connected()
+            return self._http
+
+    def _connected(self) -> httpx.Client:
+        # A proxy from the environment never stands between two processes of one machine, nor before attested TLS.
+        remote = self._tls is None and urlsplit(self.url).hostname not in _LOOPBACK
+        return httpx.Client(
+            timeout=httpx.Timeout(self._timeout, connect=CONNECT_SECONDS),
+            follow_redirects=False,
+            trust_env=remote,
+            verify=_NO_TLS if self._tls is None or not is_secure(self.url) else self._tls.context(),
+        )
 
     def _bounded(self, response: httpx.Response) -> bytes:
         parts, total = [], 0
@@ -134,6 +178,11 @@ class ServiceClient:
         if status in _OK:
             return value
         raise from_dict(value, Unavailable)
+
+
+def is_secure(url: str) -> bool:
+    """Whether an address is one of attested TLS."""
+    return url[:8].lower() == "https://"
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -16,19 +17,23 @@ import uvicorn
 from fastapi import FastAPI
 
 from paddock.errors import AddressUnavailable, Misconfigured, PaddockError
+from paddock.service.admission import admitting
+from paddock.service.tls import ServerSide
 
 STOP_SECONDS = 5
 _BACKLOG = 256
+_log = logging.getLogger("paddock.service")
 
 
 @dataclass(frozen=True)
 class Served:
-    """One application and where it listens; port 0 lets the system choose."""
+    """One application and where it listens; port 0 lets the system choose. With `tls`, over attested TLS alone."""
 
     name: str
     app: FastAPI
     host: str
     port: int
+    tls: ServerSide | None = None
 
 
 def serve(services: Sequence[Served], *, ready: Callable[[dict[str, str]], None]) -> None:
@@ -90,9 +95,14 @@ class _Server(uvicorn.Server):
     """A uvicorn server that leaves signals to its group and says when it answers."""
 
     def __init__(self, service: Served) -> None:
+        tls = service.tls
+        context = None if tls is None else tls.context()
         super().__init__(
             uvicorn.Config(
                 service.app,
+                ws="none",
+                http="auto" if tls is None or not tls.asks_clients else admitting(tls),
+                ssl_context_factory=None if context is None else lambda _config, _default: context,
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -103,6 +113,8 @@ class _Server(uvicorn.Server):
             )
         )
         self._app = service.app
+        self._tls = tls
+        self._renewing: asyncio.Task[None] | None = None
         self.answering = asyncio.Event()
 
     @contextlib.contextmanager
@@ -116,11 +128,25 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             return
         if self.started:
+            if self._tls is not None:
+                self._renewing = asyncio.create_task(_renew(self._tls))
             self.answering.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._app.state.closing.set()
         await super().shutdown(sockets=sockets)
+
+
+async def _renew(tls: ServerSide) -> None:
+    # A-22
+    while True:
+        await asyncio.sleep(tls.renew_seconds)
+        try:
+            await asyncio.to_thread(tls.renew)
+        except PaddockError as error:
+            _log.error("what this server shows could not be renewed: %s", error)
 
 
 class _Group:
@@ -163,7 +189,7 @@ class _Group:
         waited: list[asyncio.Future[Any]] = [answering, *tasks]
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if answering.done():
-            self._ready({s.name: _url(s.host, each) for s, each in zip(self._services, sockets, strict=True)})
+            self._ready({s.name: _url(s, each) for s, each in zip(self._services, sockets, strict=True)})
             if self._stopping.is_set():
                 self._ask_to_exit()
         else:
@@ -200,6 +226,7 @@ def _listen(service: Served) -> socket.socket:
     return listening
 
 
-def _url(host: str, listening: socket.socket) -> str:
-    port = listening.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(service: Served, listening: socket.socket) -> str:
+    scheme, port = "http" if service.tls is None else "https", listening.getsockname()[1]
+    host = f"[{service.host}]" if ":" in service.host else service.host
+    return f"{scheme}://{host}:{port}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +23,21 @@ from paddock.errors import (
     from_dict,
 )
 from paddock.store.api import Buffer, check_name
+
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody: an address without TLS needs no list of the web's authorities."""
+
+
+class Tls(Protocol):
+    """How a server is reached over attested TLS."""
+
+    @property
+    def server_name(self) -> str:
+        """What the server is called in the greeting."""
+
+    def context(self) -> ssl.SSLContext:
+        """What connections are made with: the server is verified before the first byte is sent."""
+
 
 SignRequest = Callable[[str, dict[str, Any]], str]
 """Makes the `Paddock-Request` header for an action and its body: base64 of a signed request."""
@@ -42,11 +59,12 @@ class HttpStore:
         url: address of the gateway, e.g. `http://127.0.0.1:8470/v1/store`.
         sign_request: signs uploads; None for a store that is only read.
         timeout_seconds: how long one answer may keep us waiting.
+        tls: how to reach an https address; nobody is believed there for a certificate alone.
         transport: another way to the server than TCP, for tests.
         pause: waits some seconds before a read is tried again.
 
     Raises:
-        StoreUrlInvalid: not an http or https address.
+        StoreUrlInvalid: not an http address, nor an https address together with whom to expect there.
     """
 
     def __init__(
@@ -55,6 +73,7 @@ class HttpStore:
         *,
         sign_request: SignRequest | None = None,
         timeout_seconds: float = 30.0,
+        tls: Tls | None = None,
         transport: httpx.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -63,14 +82,18 @@ class HttpStore:
             raise StoreUrlInvalid
         if parts.username is not None or parts.password is not None:
             raise StoreUrlInvalid("An address holds no user name or password.")
+        if (parts.scheme == "https") != (tls is not None):
+            raise StoreUrlInvalid("An https address needs to say whom to expect there.")
         self._url = url.rstrip("/")
         self._sign_request = sign_request
         self._pause = pause
         # trust_env=False: a proxy or .netrc of the environment is nobody's decision here. No redirects either.
+        self._extensions = {} if tls is None else {"sni_hostname": tls.server_name}
         self._client = httpx.Client(
             timeout=timeout_seconds,
             transport=transport,
             trust_env=False,
+            verify=_NO_TLS if tls is None else tls.context(),
             headers={"Accept-Encoding": "identity"},
         )
 
@@ -92,7 +115,7 @@ class HttpStore:
         }
         body = _Counted(chunks)
         try:
-            with self._client.stream("PUT", self._address(name), content=body, headers=headers) as answer:
+            with self._ask("PUT", name, headers, content=body) as answer:
                 if answer.status_code in {200, 201, 204}:
                     return body.count
                 error = _error(answer, name)
@@ -109,7 +132,7 @@ class HttpStore:
 
         def ask() -> bytes:
             headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-            with self._client.stream("GET", self._address(name), headers=headers) as answer:
+            with self._ask("GET", name, headers) as answer:
                 if answer.status_code == 416:
                     return b""
                 if answer.status_code != 206:
@@ -127,7 +150,7 @@ class HttpStore:
         """See `Store.size`."""
 
         def ask() -> int:
-            with self._client.stream("HEAD", self._address(name)) as answer:
+            with self._ask("HEAD", name) as answer:
                 if not answer.is_success:
                     raise _error(answer, name)
                 text = answer.headers.get("Content-Length", "")
@@ -145,8 +168,16 @@ class HttpStore:
         """
         raise StoreDenied(f"A hub does not delete {check_name(name)} on request.")
 
-    def _address(self, name: str) -> str:
-        return f"{self._url}/{check_name(name)}"
+    def _ask(
+        self,
+        method: str,
+        name: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        content: Iterable[bytes] | None = None,
+    ) -> AbstractContextManager[httpx.Response]:
+        address = f"{self._url}/{check_name(name)}"
+        return self._client.stream(method, address, content=content, headers=headers, extensions=self._extensions)
 
     def _with_retries(self, ask: Callable[[], _T], name: str) -> _T:
         for attempt in range(_ATTEMPTS):

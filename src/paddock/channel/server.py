@@ -1,0 +1,99 @@
+"""The end that serves: shows what a client asks for, and admits only those that its gate knows.
+
+Source: docs/spec/attestation.md §8 (A-20 to A-23).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from paddock.channel.client import EVIDENCE_NAME
+from paddock.channel.end import LIFE, Credentials, OwnEnd, now
+from paddock.crypto.tls import carrier_certificate
+from paddock.evidence.tls import Peer, read_peer
+
+Gate = Callable[[Peer], None]
+"""Returns if this client may go on; raises PeerRefused or what its evidence is refused for."""
+
+
+class ServerTls:
+    """How one application is served over attested TLS; see `paddock.service.serve.Served`.
+
+    Args:
+        plain: the end without evidence, for clients that expect none.
+        attested: the end with evidence; None where this server has none to show.
+        gate: judges clients. None asks them for no certificate: such a server believes nobody because of a connection.
+    """
+
+    def __init__(self, plain: OwnEnd, attested: OwnEnd | None = None, gate: Gate | None = None) -> None:
+        self._gate = gate
+        self._ends = [(plain, self._make_context())]
+        if attested is not None:
+            self._ends.append((attested, self._make_context()))
+        self._loaded: list[Credentials | None] = [None] * len(self._ends)
+        self._ends[0][1].sni_callback = self._choose
+
+    def context(self) -> ssl.SSLContext:
+        """What connections are accepted with.
+
+        Raises:
+            AttesterUnavailable: evidence of this end cannot be had.
+        """
+        self.renew()
+        return self._ends[0][1]
+
+    def renew(self) -> None:
+        """Load credentials that are current; called every `renew_seconds`, never twice at once.
+
+        Raises:
+            AttesterUnavailable: evidence cannot be had; what was shown until now is shown on, until it is out of date.
+        """
+        for place, (end, context) in enumerate(self._ends):
+            current = end.credentials()
+            if current is not self._loaded[place]:
+                current.load_into(context)  # A-22
+                self._loaded[place] = current
+
+    @property
+    def renew_seconds(self) -> float:
+        """How often `renew` must be called."""
+        return LIFE.total_seconds() / 4
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether a client must show who it is."""
+        return self._gate is not None
+
+    def admit(self, certificate: bytes | None) -> Peer:
+        """The client, if it may go on.
+
+        Raises:
+            PeerRefused: it may not (A-20), or its certificate is not in order.
+            EvidenceRefused, CertificateRefused: its evidence does not pass.
+        """
+        peer = read_peer(certificate, role="client", now=now())  # A-23
+        if self._gate is None:
+            raise RuntimeError("this server asks nobody")
+        self._gate(peer)
+        return peer
+
+    def is_current(self, peer: Any) -> bool:
+        """Whether a client that was admitted is still within its time (A-22)."""
+        return isinstance(peer, Peer) and now() <= peer.not_after
+
+    def _make_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0  # a resumed session shows no certificate
+        if self._gate is not None:
+            # The carrier vouches for nothing: this only makes OpenSSL pass the certificate on to `admit`.
+            # A client without one is told so by `admit`.
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.load_verify_locations(cadata=carrier_certificate())
+        return context
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
+        if name == EVIDENCE_NAME and len(self._ends) > 1:
+            connection.context = self._ends[1][1]
