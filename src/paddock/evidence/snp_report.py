@@ -35,20 +35,20 @@ _ECDSA_P384_SHA384 = 1
 _POLICY_SMT, _POLICY_ONE, _POLICY_MIGRATION, _POLICY_DEBUG = 1 << 16, 1 << 17, 1 << 18, 1 << 19
 _POLICY_CXL = 1 << 21
 _POLICY_RESERVED = ~((1 << 26) - 1)
-_PLATFORM_RESERVED = ~0b1011_1111
 _KEY_RESERVED = ~0b11111
 _NUMBER_BYTES, _COMPONENT_BYTES = 48, 72
 _HIGHEST_VMPL = 3
-_TSME = "tsme"
 _PLATFORM = {
     0: "smt",
-    1: _TSME,
+    1: "tsme",
     2: "ecc",
     3: "rapl_disabled",
     4: "ciphertext_hiding",
     5: "alias_check_complete",
+    6: "iommu_write_safe",  # reserved in rev. 1.58, and set by Turin's firmware
     7: "trusted_io",
 }
+_UNKNOWN = "unknown"
 
 OLDER_TCB: Final = ("bl", "tee", "", "", "", "", "snp", "microcode")
 TURIN_TCB: Final = ("fmc", "bl", "tee", "snp", "", "", "", "microcode")
@@ -169,6 +169,7 @@ class SnpReport:
             "cxl": self.policy & _POLICY_CXL,
             "vmpl": self.vmpl,
             "provisional-firmware": self.provisional,
+            "unknown-platform": _UNKNOWN in self.platform,
         }
         return frozenset(name for name, value in found.items() if value)
 
@@ -194,7 +195,7 @@ def read_snp_report(data: bytes) -> SnpReport:
         raise reader.refuse("its signature is of an unknown algorithm")
     current_tcb, platform, keys = reader.take(TCB_BYTES), reader.number(8, "little"), reader.number(4, "little")
     reader.expect(bytes(4), "reserved field")
-    if platform & _PLATFORM_RESERVED or keys & _KEY_RESERVED:
+    if keys & _KEY_RESERVED:
         raise reader.refuse("a reserved bit is set")
     author, masked, signing_key = keys & 1, keys >> 1 & 1, keys >> 2
     if masked or signing_key == NO_KEY:
@@ -225,7 +226,7 @@ def read_snp_report(data: bytes) -> SnpReport:
         family_id=family_id,
         image_id=image_id,
         vmpl=vmpl,
-        platform=frozenset(name for bit, name in _PLATFORM.items() if platform >> bit & 1),
+        platform=_platform(platform),
         signing_key=signing_key,
         report_data=report_data,
         measurement=measurement,
@@ -266,6 +267,12 @@ def _product(reader: Reader) -> Product:
         if family == product.family and any(model in models for models in product.models):
             return product
     raise reader.refuse(f"its processor, family {family:02X}h and model {model:02X}h, is not known")
+
+
+def _platform(bits: int) -> frozenset[str]:
+    # Newer firmware uses bits that were reserved, without a new version of the report: they are told and not refused.
+    known = {name for bit, name in _PLATFORM.items() if bits >> bit & 1}
+    return frozenset(known | ({_UNKNOWN} if bits >> len(_PLATFORM) else set()))
 
 
 def _firmware(reader: Reader) -> tuple[int, int, int]:

@@ -8,8 +8,9 @@ Registers are the launch measurement and the host's data. Which firmware loaded,
 policy's least ones: a number here is the least of what runs, is committed, is reported and ran at launch, so that a guest
 that was launched by firmware since replaced is judged by that. AMD has no word for the state of a platform, and so
 `tcb_status` is None. The guest's policy and the platform tell settings: `smt`, `migration` (an agent may move it),
-`cxl` (its memory may lie behind CXL), `vmpl` (asked for by less than the highest privilege in the guest), and
-`provisional-firmware` (what runs is not yet committed, so that an older one can take its place).
+`cxl` (its memory may lie behind CXL), `vmpl` (asked for by less than the highest privilege in the guest),
+`provisional-firmware` (what runs is not yet committed, so that an older one can take its place), and `unknown-platform`
+(something is on for which there is no name yet).
 
 AMD's revocation lists are the root's: they can revoke an ASK or ASVK, while a VCEK loses its worth with its TCB. A section
 that demands revocation demands a current one of these lists, and then the list's age counts (A-13): AMD renews it
