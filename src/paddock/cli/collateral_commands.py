@@ -17,7 +17,7 @@ from paddock.errors import CollateralInvalid, PaddockError, VendorUnavailable
 from paddock.evidence.collateral import CERTIFICATE, Collateral, CollateralItem, CollateralNeed
 from paddock.keeper.collateral import CollateralStore, dates_of, needs_of, recognise
 from paddock.keeper.fetching import CollateralFetcher
-from paddock.keeper.home import KeeperHome
+from paddock.keeper.home import PolicyFolder
 from paddock.party.files import write_bytes
 
 collateral = typer.Typer(no_args_is_help=True, help="What vendors publish about platforms, as your keeper keeps it.")
@@ -197,7 +197,7 @@ def _say_fetched(
         notice(plain(f"not got: {key}: {error.detail}"))
 
 
-def _facts(item: CollateralItem, own: KeeperHome, now: datetime) -> dict[str, Any]:
+def _facts(item: CollateralItem, own: PolicyFolder, now: datetime) -> dict[str, Any]:
     dates = dates_of(item)
     most = timedelta(seconds=own.policy().max_collateral_age_seconds)
     state = ""

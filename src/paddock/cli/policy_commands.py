@@ -11,13 +11,14 @@ import tomlkit
 import typer
 from tomlkit.exceptions import TOMLKitError
 
-from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import SIMULATED, plain, say, say_json
 from paddock.cli.policy_words import as_json, explain, shortcomings, template
 from paddock.errors import TrustPolicyInvalid
 from paddock.evidence.roots import read_anchor
 from paddock.evidence.trust import BUILT_IN, TrustPolicy, read_trust_policy
-from paddock.keeper.home import KeeperHome
+from paddock.keeper.collateral import CollateralStore
+from paddock.keeper.home import KeeperHome, PolicyFolder
 from paddock.party.files import one_at_a_time, write_bytes
 from paddock.party.home import Home
 
@@ -32,9 +33,10 @@ def keeper_home(home: Home) -> KeeperHome:
     return KeeperHome.load(home.keeper_folder)
 
 
-def own_keeper(home: Path) -> KeeperHome:
-    """The keeper in the home that a command was given."""
-    return keeper_home(Home.load(home.expanduser()))
+def own_keeper(home: Path) -> PolicyFolder:
+    """The policy of the keeper in the home that a command was given, or of one that is kept elsewhere for it."""
+    folder = Home.load(home.expanduser()).keeper_folder
+    return PolicyFolder(folder) if KeeperHome.is_elsewhere(folder) else KeeperHome.load(folder)
 
 
 @policy.command("explain")
@@ -195,7 +197,28 @@ def policy_allow_simulator(
     say_json({"allowed": key}) if json_output else say(f"Your keeper accepts that simulator from now on.\n{SIMULATED}")
 
 
-def allow_simulator(own: KeeperHome, key: str) -> None:
+@policy.command("push")
+def policy_push(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+    """Have a keeper that is kept elsewhere judge by your home's policy and collateral from now on.
+
+    Example: paddock keeper policy push --home north
+    """
+    party = open_party(home)
+    folder = PolicyFolder(party.home.keeper_folder)
+    folder.policy()
+    known = CollateralStore(folder.folder).load()
+    answer = party.set_keeper_policy(folder.trust_file().read_text("utf-8"), known)
+    if json_output:
+        say_json(answer)
+        return
+    say(
+        plain(
+            f"Your keeper judges by it from now on: {answer['policy']}, entry {answer['ledger_index']} of its ledger."
+        )
+    )
+
+
+def allow_simulator(own: PolicyFolder, key: str) -> None:
     """Add a simulator's key to the trust policy, keeping the file's comments.
 
     Raises:
@@ -243,7 +266,7 @@ def read_root(text: str) -> str:
     return text
 
 
-def _edit(own: KeeperHome, change: Any) -> TrustPolicy:
+def _edit(own: PolicyFolder, change: Any) -> TrustPolicy:
     """Change the policy's file in place; nothing is written that could not be read again."""
     with one_at_a_time(own.trust_file()):
         own.policy()

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
+from paddock.attest import NO_ATTESTER
 from paddock.cli.keeper_commands import keeper
-from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption
+from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import SIMULATED, notice, say, say_json, working
 from paddock.cli.policy_commands import keeper_home
 from paddock.cli.simulator import SimulatorProcess, simulator_key
 from paddock.errors import ForeignKeeper, ServiceUnreachable
+from paddock.keeper.home import KeeperHome
 from paddock.party.home import Home
-from paddock.service.client import ServiceClient
 
 hub = typer.Typer(no_args_is_help=True, help="The hub: contracts, runs, receipts, ciphertext; nothing readable.")
 simulator = typer.Typer(no_args_is_help=True, help="Stands in for attestation hardware (SIMULATED).")
 SimulateOption = Annotated[
     bool, typer.Option("--simulate", help="Run a simulator where there is no trusted hardware. It protects nobody.")
+]
+ProofOption = Annotated[
+    str,
+    typer.Option(
+        "--proof",
+        metavar="ADDRESS",
+        help="Device that attests this server to those who demand it, e.g. tsm, gramine (see paddock doctor).",
+    ),
 ]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 
@@ -33,25 +42,33 @@ def serve_everything(
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
     engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
+    proof: ProofOption = NO_ATTESTER,
     json_output: JsonOption = False,
 ) -> None:
     """Serve hub, your keeper and a local engine in one process, at the addresses of your home.
 
+    Addresses that begin with https are served over attested TLS.
+
     Example: paddock serve --home north --simulate
     """
     from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
-    from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
+    from paddock.cli import serving  # noqa: PLC0415 - as above
+    from paddock.service.serve import serve  # noqa: PLC0415 - as above
 
     own = Home.load(home.expanduser())
     with make.local_engine(
         own.folder / "hub", simulate=simulate, parallel=parallel, executor=executor, engine=engine
     ) as placing:
-        hub_at, keeper_at = _address(own.hub), _address(own.keeper)
+        folder = own.folder / "hub"
+        if serving.is_https(own.hub):  # this home's own hub: who it is needs no telling
+            own = own.with_addresses(
+                hub=f"{own.hub.partition('#')[0]}#{serving.hub_keys(folder).public().fingerprint()}"
+            )
         services = [
-            Served("hub", make.hub_service(own.folder / "hub", placing), *hub_at),
-            Served("keeper", make.keeper_service(keeper_home(own)), *keeper_at),
+            serving.serve_hub(folder, make.hub_service(folder, placing), own.hub, proof),
+            serving.serve_keeper(keeper_home(own), own.keeper, proof),
         ]
-        serve(services, ready=lambda urls: _ready(urls, placing.simulator, as_json=json_output))
+        serve(services, ready=lambda urls: _ready(urls, placing.simulator, folder, as_json=json_output))
 
 
 @hub.command("serve")
@@ -60,6 +77,8 @@ def hub_serve(
     folder: Annotated[Path, typer.Option(help="Folder for the hub's database and ciphertext.")] = Path("hub"),
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 7300,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve over attested TLS.")] = False,
+    proof: ProofOption = NO_ATTESTER,
     simulate: SimulateOption = False,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
@@ -71,25 +90,44 @@ def hub_serve(
     Example: paddock hub serve --folder hub --port 7300 --simulate
     """
     from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
-    from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
+    from paddock.cli import serving  # noqa: PLC0415 - as above
+    from paddock.service.serve import serve  # noqa: PLC0415 - as above
 
     with make.local_engine(folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine) as placing:
-        services = [Served("hub", make.hub_service(folder, placing), host, port)]
-        serve(services, ready=lambda urls: _ready(urls, placing.simulator, as_json=json_output))
+        url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        services = [serving.serve_hub(folder, make.hub_service(folder, placing), url, proof)]
+        serve(services, ready=lambda urls: _ready(urls, placing.simulator, folder, as_json=json_output))
 
 
 @keeper.command("serve")
-def keeper_serve(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
-    """Serve your keeper at the address of your home.
+def keeper_serve(
+    home: HomeOption = DEFAULT_HOME,
+    folder: Annotated[
+        Path | None, typer.Option(help="Serve the keeper in this folder instead, made by `keeper create` for a party.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Where to answer; with --folder alone, e.g. https://0.0.0.0:7301.")
+    ] = None,
+    proof: ProofOption = NO_ATTESTER,
+    json_output: JsonOption = False,
+) -> None:
+    """Serve your keeper at the address of your home, or another party's keeper that runs here.
+
+    An address that begins with https is served over attested TLS.
 
     Example: paddock keeper serve --home north
     """
-    from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
-    from paddock.service.serve import Served, serve  # noqa: PLC0415 - as above
+    from paddock.cli import serving  # noqa: PLC0415 - heavy: loaded by those who serve
+    from paddock.service.serve import serve  # noqa: PLC0415 - as above
 
-    own = Home.load(home.expanduser())
-    services = [Served("keeper", make.keeper_service(keeper_home(own)), *_address(own.keeper))]
-    serve(services, ready=lambda urls: _ready(urls, None, as_json=json_output))
+    if (folder is None) != (url is None):
+        raise typer.BadParameter("--folder and --url go together")
+    if folder is not None and url is not None:
+        served = serving.serve_keeper(KeeperHome.load(folder.expanduser()), url, proof)
+    else:
+        own = Home.load(home.expanduser())
+        served = serving.serve_keeper(keeper_home(own), own.keeper, proof)
+    serve([served], ready=lambda urls: _ready(urls, None, None, as_json=json_output))
 
 
 @simulator.command("key")
@@ -111,33 +149,30 @@ def wait(
 
     Example: paddock wait --home north
     """
-    own = Home.load(home.expanduser())
-    deadline = time.monotonic() + seconds
-    with working("waiting for hub and keeper", quiet=json_output):
-        _wait_for("hub", own.hub, deadline, "/v1/health")
-        answering = _wait_for("own keeper", own.keeper, deadline, "/v1/info")
+    with open_party(home) as party, working("waiting for hub and keeper", quiet=json_output):
+        own, deadline = party.home, time.monotonic() + seconds
+        _wait_for(party.hub.info, deadline)
+        answering = _wait_for(party.keeper_info, deadline)
     if answering.get("party") != own.fingerprint:
         raise ForeignKeeper(f"At {own.keeper}.")
     say_json({"hub": own.hub, "keeper": own.keeper}) if json_output else say("Hub and keeper answer.")
 
 
-def _wait_for(name: str, url: str, deadline: float, path: str) -> dict[str, Any]:
+def _wait_for(ask: Callable[[], dict[str, Any]], deadline: float) -> dict[str, Any]:
     while True:
         try:
-            with ServiceClient(name, url, timeout_seconds=2) as client:
-                return client.get(path)
+            return ask()
         except ServiceUnreachable:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 
 
-def _address(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
+def _ready(urls: dict[str, str], simulated: SimulatorProcess | None, hub_folder: Path | None, *, as_json: bool) -> None:
+    from paddock.cli.serving import hub_keys, is_https  # noqa: PLC0415 - as above
 
-
-def _ready(urls: dict[str, str], simulated: SimulatorProcess | None, *, as_json: bool) -> None:
+    if hub_folder is not None and is_https(urls["hub"]):
+        urls = {**urls, "hub": f"{urls['hub']}#{hub_keys(hub_folder).public().fingerprint()}"}
     if as_json:
         say_json({**urls, "simulated": simulated is not None, "simulator": simulated.key if simulated else None})
         return

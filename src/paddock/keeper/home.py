@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,49 +24,10 @@ EMPTY_POLICY = """\
 
 
 @dataclass(frozen=True)
-class KeeperHome:
-    """An opened keeper's folder."""
+class PolicyFolder:
+    """A folder with a trust policy in it: a keeper's, or its party's copy of one that is kept elsewhere."""
 
     folder: Path
-    keys: PrivateKeys
-    party: PublicKeys
-
-    @classmethod
-    def create(cls, folder: Path, party: PublicKeys) -> KeeperHome:
-        """Make a keeper for `party` in a new folder.
-
-        Raises:
-            KeeperHomeInvalid: there is one already, or the folder cannot be written.
-        """
-        try:
-            folder.mkdir(mode=0o700, parents=True)
-            keys = PrivateKeys.generate()
-            write_private(folder / _KEYS, canonical(keys.to_secret_dict()))
-            write_private(folder / _PUBLIC, canonical(keys.public().to_dict()))
-            write_private(folder / _PARTY, canonical(party.to_dict()))
-            write_private(folder / _TRUST, EMPTY_POLICY.encode("utf-8"))
-        except OSError as error:
-            raise KeeperHomeInvalid(f"{folder}: {error.strerror}.") from error
-        return cls(folder, keys, party)
-
-    @classmethod
-    def load(cls, folder: Path) -> KeeperHome:
-        """Open an existing keeper's folder.
-
-        Raises:
-            KeeperHomeInvalid: missing, damaged, or its key file readable by others.
-        """
-        try:
-            keys_file = folder / _KEYS
-            if keys_file.stat().st_mode & 0o077:
-                raise KeeperHomeInvalid(f"{keys_file} can be read by others: chmod 600 it.")
-            keys = PrivateKeys.from_secret_dict(parse(keys_file.read_bytes()))
-            party = PublicKeys.from_dict(parse((folder / _PARTY).read_bytes()))
-        except OSError as error:
-            raise KeeperHomeInvalid(f"{folder}: {error.strerror}.") from error
-        except CryptoRefused as error:
-            raise KeeperHomeInvalid(f"{folder}: a file is damaged.") from error
-        return cls(folder, keys, party)
 
     def trust_file(self) -> Path:
         """Where the trust policy stands."""
@@ -89,6 +51,91 @@ class KeeperHome:
             return read_trust_policy(self.trust_file().read_text(encoding="utf-8"))
         except OSError as error:
             raise KeeperHomeInvalid(f"{self.trust_file()}: {error.strerror}.") from error
+
+    def replace_policy(self, text: str) -> str:
+        """Put another policy in its place, whole; its digest.
+
+        Raises:
+            TrustPolicyInvalid: it cannot be read; the one of before stays.
+            KeeperHomeInvalid: it cannot be written; likewise.
+        """
+        read_trust_policy(text)
+        data, temporary = text.encode("utf-8"), self.folder / f".{_TRUST}.{secrets.token_hex(8)}"
+        try:
+            write_private(temporary, data)
+            temporary.replace(self.trust_file())
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise KeeperHomeInvalid(f"{self.trust_file()}: {error.strerror}.") from error
+        return sha256_id(data)
+
+
+@dataclass(frozen=True)
+class KeeperHome(PolicyFolder):
+    """An opened keeper's folder."""
+
+    keys: PrivateKeys
+    party: PublicKeys
+
+    @classmethod
+    def create(cls, folder: Path, party: PublicKeys) -> KeeperHome:
+        """Make a keeper for `party` in a new folder.
+
+        Raises:
+            KeeperHomeInvalid: there is one already, or the folder cannot be written.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            keys = PrivateKeys.generate()
+            write_private(folder / _KEYS, canonical(keys.to_secret_dict()))
+            write_private(folder / _PUBLIC, canonical(keys.public().to_dict()))
+            write_private(folder / _PARTY, canonical(party.to_dict()))
+            write_private(folder / _TRUST, EMPTY_POLICY.encode("utf-8"))
+        except OSError as error:
+            raise KeeperHomeInvalid(f"{folder}: {error.strerror}.") from error
+        return cls(folder, keys, party)
+
+    @classmethod
+    def adopt(cls, folder: Path, keeper: PublicKeys, party: PublicKeys) -> PolicyFolder:
+        """Note in a new folder which keeper, kept elsewhere, acts for `party`, with an empty policy for it.
+
+        Raises:
+            KeeperHomeInvalid: there is something already, or the folder cannot be written.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            write_private(folder / _PUBLIC, canonical(keeper.to_dict()))
+            write_private(folder / _PARTY, canonical(party.to_dict()))
+            write_private(folder / _TRUST, EMPTY_POLICY.encode("utf-8"))
+        except OSError as error:
+            raise KeeperHomeInvalid(f"{folder}: {error.strerror}.") from error
+        return PolicyFolder(folder)
+
+    @classmethod
+    def is_elsewhere(cls, folder: Path) -> bool:
+        """Whether the folder only notes a keeper that is kept elsewhere."""
+        return (folder / _PUBLIC).exists() and not (folder / _KEYS).exists()
+
+    @classmethod
+    def load(cls, folder: Path) -> KeeperHome:
+        """Open an existing keeper's folder.
+
+        Raises:
+            KeeperHomeInvalid: missing, damaged, or its key file readable by others.
+        """
+        if cls.is_elsewhere(folder):
+            raise KeeperHomeInvalid(f"{folder}: this keeper is kept elsewhere.")
+        try:
+            keys_file = folder / _KEYS
+            if keys_file.stat().st_mode & 0o077:
+                raise KeeperHomeInvalid(f"{keys_file} can be read by others: chmod 600 it.")
+            keys = PrivateKeys.from_secret_dict(parse(keys_file.read_bytes()))
+            party = PublicKeys.from_dict(parse((folder / _PARTY).read_bytes()))
+        except OSError as error:
+            raise KeeperHomeInvalid(f"{folder}: {error.strerror}.") from error
+        except CryptoRefused as error:
+            raise KeeperHomeInvalid(f"{folder}: a file is damaged.") from error
+        return cls(folder, keys, party)
 
 
 def write_private(path: Path, data: bytes) -> None:

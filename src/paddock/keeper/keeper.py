@@ -43,8 +43,9 @@ from paddock.evidence.binding import Binding
 from paddock.evidence.claims import EvidenceSet
 from paddock.evidence.collateral import Collateral
 from paddock.evidence.tls import Peer, check_evidence, check_no_evidence
+from paddock.evidence.trust import read_trust_policy
 from paddock.keeper import tables
-from paddock.keeper.collateral import KnownCollateral, remember_needs
+from paddock.keeper.collateral import CollateralStore, KnownCollateral, remember_needs
 from paddock.keeper.home import KeeperHome
 from paddock.ledger import log
 from paddock.release import (
@@ -64,6 +65,7 @@ from paddock.service.database import Database
 
 CHALLENGE_LIFE = timedelta(seconds=180)
 MAX_OPEN_CHALLENGES = 10_000
+MAX_POLICY_CHARACTERS = 1 << 18
 DEPOSIT_PURPOSE = "deposit"
 DATABASE = "keeper.db"
 _SQL_VARIABLES = 500
@@ -293,6 +295,31 @@ class Keeper:
             index = self._append(connection, {"act": "revoke", "subject": subject, "at": write_moment(now)})
         return {"subject": subject, "ledger_index": index}
 
+    def set_policy(self, envelope: Envelope) -> dict[str, Any]:
+        """Judge by another trust policy, and know more collateral: `{"policy", "collateral"}`, signed by the party (R-20).
+
+        Raises:
+            NotTheOwner, RequestRefused: not asked by the party, or not well formed.
+            TrustPolicyInvalid, CollateralInvalid: it cannot be read; what was before stays.
+        """
+        now = self._clock()
+        request = self._from_party(envelope, "policy.set", now)
+        text = request.body.get("policy")
+        if (
+            set(request.body) != {"policy", "collateral"}
+            or not isinstance(text, str)
+            or len(text) > MAX_POLICY_CHARACTERS
+        ):
+            raise RequestRefused(f"A policy is one text of at most {MAX_POLICY_CHARACTERS} characters.")
+        read_trust_policy(text)
+        CollateralStore(self._home.folder).store(Collateral.from_bytes(unb64(request.body["collateral"])))
+        with self._database.write() as connection:
+            self._remember(connection, request, now)
+            digest = sha256_id(text.encode("utf-8"))
+            index = self._append(connection, {"act": "policy", "policy": digest, "at": write_moment(now)})
+            self._home.replace_policy(text)  # last: if it fails, nothing was recorded
+        return {"policy": digest, "ledger_index": index}
+
     def releases(self, envelope: Envelope) -> dict[str, Any]:
         """What was released, deposited and revoked, for the party alone. `{}`.
 
@@ -311,6 +338,7 @@ class Keeper:
             "releases": list(rows),
             "deposits": [dict(row) for row in kept],
             "revocations": [dict(row) for row in revoked],
+            "policy": self._home.policy_digest(),
         }
 
     def signed(self, request: Envelope, answer: dict[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,13 @@ def _add_owner(app: FastAPI, keeper: Keeper) -> None:
         request = _request(body)
         return keeper.signed(request, keeper.revoke(request))
 
+    @app.post("/v1/policy")
+    def policy(body: JsonBody, asked: HttpRequest) -> dict[str, Any]:
+        """Judge by another trust policy and know more collateral: `{"request"}`, signed by the keeper's party."""
+        _peer(asked, "party")
+        request = _request(body)
+        return keeper.signed(request, keeper.set_policy(request))
+
     @app.post("/v1/account")
     def account(body: JsonBody, asked: HttpRequest) -> dict[str, Any]:
         """What was deposited, released and revoked: `{"request"}`, signed by the keeper's party."""

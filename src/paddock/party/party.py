@@ -36,6 +36,7 @@ from paddock.errors import (
     RecordRefused,
     TermsRefused,
 )
+from paddock.evidence.collateral import Collateral
 from paddock.jobs.registry import job_kind
 from paddock.party.catalogue import OWN_PURPOSE, Catalogue, OwnAsset
 from paddock.party.files import one_at_a_time, read_json, write_json
@@ -326,6 +327,22 @@ class Party:
     def revoke(self, subject: str, reason: str) -> None:
         """Forbid the own keeper any release and lease for a contract or an asset, from now on."""
         self._ask_keeper("/v1/revocations", "revoke", {"subject": subject, "reason": reason})
+
+    def set_keeper_policy(self, text: str, collateral: Collateral) -> dict[str, Any]:
+        """Have the own keeper judge by this trust policy from now on, and know this collateral beside what it knows (R-20).
+
+        Returns:
+            `policy`, its digest, and `ledger_index`, where the keeper's ledger says so.
+
+        Raises:
+            TrustPolicyInvalid: the keeper cannot read it.
+        """
+        body = {"policy": text, "collateral": b64(collateral.to_bytes())}
+        return self._ask_keeper("/v1/policy", "policy.set", body)
+
+    def keeper_info(self) -> dict[str, Any]:
+        """What whoever answers at the own keeper's address says of itself."""
+        return self._keeper.get("/v1/info")
 
     def keeper_account(self) -> dict[str, Any]:
         """What the own keeper released, keeps and refuses."""
