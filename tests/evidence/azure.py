@@ -12,7 +12,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from paddock.crypto.canonical import canonical
 from paddock.errors import (
     BindingMismatch,
     CertificateExpired,
@@ -34,6 +33,7 @@ from paddock.evidence.snp_report import write_table
 from tests.evidence import intel as intel_rows
 from tests.evidence.matrix import Attempt, Sample, Spoiler
 from tests.fixtures.cast import NOW
+from tests.fixtures.vendors.amd import CXL, DEBUG, MIGRATION, PLAIN_POLICY, SMT
 from tests.fixtures.vendors.azure import AzureMaker
 from tests.fixtures.vendors.tpm import PCRS, SoftwareRegisters
 
@@ -120,7 +120,7 @@ def _signature_bits(parts: Mapping[str, Any], steps: Mapping[str, int], sample: 
         yield _with(sample, parts, signature=signature)
 
 
-def _over_long(parts: Mapping[str, Any], maker: AzureMaker | None, sample: Sample) -> Iterator[Attempt]:
+def _over_long(parts: Mapping[str, Any], sample: Sample) -> Iterator[Attempt]:
     """Lengths in the quote, the signature, the TD's quote and the table made larger."""
     quote, signature = parts["quote"], parts["signature"]
     extra = 8 + struct.unpack(">H", quote[6:8])[0]
@@ -160,8 +160,9 @@ def _wrong_nonce(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
 
 
 def _debug(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
-    yield _attempt(maker, maker.evidence(REPORT, debug=True))
-    yield _attempt(maker, maker.evidence(REPORT, debug=True), policy=maker.policy(allow=["debug"]))
+    changes = {"debug": True} if maker.hardware == "tdx" else {"policy": PLAIN_POLICY | DEBUG}
+    yield _attempt(maker, maker.evidence(REPORT, **changes))
+    yield _attempt(maker, maker.evidence(REPORT, **changes), policy=maker.policy(allow=["debug"]))
 
 
 def _setting(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
@@ -226,66 +227,108 @@ def _advisory(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
 
 
 def _td_svn(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+    yield from _svn(maker, sample)
     yield replace(sample.genuine, policy=maker.policy(min_svn={"tdx_module": 6}))
 
 
 def _td_setting(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+    yield from _setting(maker, sample)
     for bit in (29, 30, 63):
         yield _attempt(maker, maker.evidence(REPORT, attributes=1 << 28 | 1 << bit))
 
 
-def _revoked(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+def _td_revoked(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
     for part in ("pck", "ca", "signer"):
         yield replace(sample.genuine, collateral=maker.collateral(NOW, revoked=part))
 
 
-def _bare(sample: Sample) -> Iterator[Attempt]:
+def _td_bare(_maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
     yield replace(sample.genuine, collateral=Collateral())
 
 
-def _stale(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+def _td_stale(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
     aged = maker.policy().model_copy(update={"max_collateral_age_seconds": 86_400})
     yield replace(sample.genuine, policy=aged, collateral=maker.collateral(NOW - timedelta(days=2)))
     yield replace(sample.genuine, collateral=maker.collateral(NOW - timedelta(days=400)))
+
+
+# SEV-SNP: what AMD's reports bring.
+
+
+def _snp_svn(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+    yield from _svn(maker, sample)
+    for least in ({"snp": 25}, {"microcode": 220}, {"guest_svn": 4}):
+        yield replace(sample.genuine, policy=maker.policy(min_svn=least))
+
+
+def _snp_setting(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+    yield from _setting(maker, sample)
+    for bit in (SMT, MIGRATION, CXL):
+        yield _attempt(maker, maker.evidence(REPORT, policy=PLAIN_POLICY | bit))
+
+
+def _snp_revoked(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+    for part in ("leaf", "issuer"):
+        yield replace(sample.genuine, collateral=maker.collateral(NOW, revoked=part))
+
+
+def _snp_bare(maker: AzureMaker, _sample: Sample) -> Iterator[Attempt]:
+    bare = maker.evidence(REPORT, table=b"")
+    for collateral in (Collateral(), STRANGERS["snp"].collateral(NOW)):
+        yield _attempt(maker, bare, collateral=collateral)
+
+
+def _snp_stale(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+    strict = maker.policy(require_revocation=True).model_copy(update={"max_collateral_age_seconds": 86_400})
+    yield replace(sample.genuine, policy=strict, collateral=maker.collateral(NOW - timedelta(days=2)))
+    yield replace(sample.genuine, policy=strict, collateral=maker.collateral(NOW - timedelta(days=400)))
+
+
+def _snp_foreign(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
+    """Also what the guest asked its hardware for itself: the firmware writes down who asked."""
+    yield from _foreign_chain(maker, sample)
+    for level in (1, 2, 3):
+        yield _attempt(maker, maker.evidence(REPORT, vmpl=level))
+        yield _attempt(maker, maker.evidence(REPORT, vmpl=level), policy=maker.policy(allow=["vmpl"]))
+
+
+_ROWS: Mapping[str, Mapping[str, Callable[[AzureMaker, Sample], Iterator[Attempt]]]] = {
+    "tdx": {
+        "tcb": _tcb,
+        "advisory": _advisory,
+        "svn": _td_svn,
+        "setting": _td_setting,
+        "revoked": _td_revoked,
+        "no-collateral": _td_bare,
+        "stale-collateral": _td_stale,
+        "foreign-chain": _foreign_chain,
+    },
+    "snp": {
+        "svn": _snp_svn,
+        "setting": _snp_setting,
+        "revoked": _snp_revoked,
+        "no-collateral": _snp_bare,
+        "stale-collateral": _snp_stale,
+        "foreign-chain": _snp_foreign,
+    },
+}
 
 
 # --- samples ------------------------------------------------------------------------------------------------------
 
 
 def _spoilers(
-    parts: Mapping[str, Any], steps: Mapping[str, int], maker: AzureMaker | None
+    parts: Mapping[str, Any], steps: Mapping[str, int], maker: AzureMaker | None = None
 ) -> dict[str, Spoiler]:
     found: dict[str, Spoiler] = {
         "signed-bit": partial(_signed_bits, parts, steps),
         "signature-bit": partial(_signature_bits, parts, steps),
-        "over-long": partial(_over_long, parts, maker),
+        "over-long": partial(_over_long, parts),
     }
-    if maker is None:
-        return found
-    rows: dict[str, Callable[[AzureMaker, Sample], Iterator[Attempt]]] = {
-        "wrong-nonce": _wrong_nonce,
-        "debug": _debug,
-        "svn": _svn,
-        "setting": _setting,
-        "foreign-chain": _foreign_chain,
-        "self-signed": _self_signed,
-        "stale-collateral": _stale,
-        "revoked": _revoked,
-    }
-    if maker.hardware == "tdx":
-        rows |= {"tcb": _tcb, "advisory": _advisory, "svn": _td_svn_too, "setting": _td_setting_too}
-    found |= {kind: partial(each, maker) for kind, each in rows.items()}
-    return found | {"no-collateral": _bare}
-
-
-def _td_svn_too(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
-    yield from _svn(maker, sample)
-    yield from _td_svn(maker, sample)
-
-
-def _td_setting_too(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
-    yield from _setting(maker, sample)
-    yield from _td_setting(maker, sample)
+    if maker is not None:
+        rows = {"wrong-nonce": _wrong_nonce, "debug": _debug, "self-signed": _self_signed, **_ROWS[maker.hardware]}
+        found |= {kind: partial(each, maker) for kind, each in rows.items()}
+    return found
 
 
 def _made_sample(maker: AzureMaker, steps: Mapping[str, int], *, logged: bool = False) -> Sample:
@@ -325,13 +368,15 @@ def _recorded_sample(hardware: Literal["snp", "tdx"], trust: TrustPolicy, steps:
         other_root=policy("amd-genoa", allow=["smt"]),
         too_early=datetime(2020, 1, 1, tzinfo=UTC),
         too_late=datetime(2050, 1, 1, tzinfo=UTC),
-        spoilers=_spoilers(parts, steps, None),
+        spoilers=_spoilers(parts, steps),
     )
 
 
 SAMPLES = [
-    _recorded_sample("snp", policy("amd-milan", allow=["smt"]), {"report": 11, "runtime": 19, "quote": 1, "signature": 7}),
-    # _made_sample(SNP, {"report": 29, "runtime": 31, "quote": 7, "signature": 31}),
+    _recorded_sample(
+        "snp", policy("amd-milan", allow=["smt"]), {"report": 11, "runtime": 19, "quote": 1, "signature": 7}
+    ),
+    _made_sample(SNP, {"report": 29, "runtime": 31, "quote": 7, "signature": 31}),
     _made_sample(TDX, {"report": 101, "runtime": 31, "quote": 7, "signature": 31}),
     _made_sample(
         AzureMaker("tdx", "azure/sha384", "sha384", "rsapss"),

@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import struct
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from paddock.crypto.canonical import canonical
-from paddock.crypto.digest import b64, sha256_id
+from paddock.crypto.digest import sha256_id
 from paddock.errors import (
     BindingMismatch,
     CollateralMissing,
@@ -22,7 +19,7 @@ from paddock.errors import (
     EvidenceRefused,
     SettingRefused,
 )
-from paddock.evidence import Claims, Collateral, UnverifiedEvidence, verify_evidence
+from paddock.evidence import Claims, Collateral, TrustPolicy, UnverifiedEvidence, verify_evidence
 from paddock.evidence.binding import check_report_data, short_report_data
 from paddock.evidence.claims import registers_digest
 from paddock.evidence.collateral import certificate_item
@@ -30,7 +27,6 @@ from paddock.evidence.providers.azure import (
     MAX_RUNTIME_BYTES,
     MEDIA_TYPE,
     AzureProvider,
-    azure_body,
     read_hcl_report,
 )
 from paddock.evidence.providers.intel_quote import read_quote
@@ -38,10 +34,11 @@ from paddock.evidence.providers.intel_verify import check_signatures
 from paddock.evidence.trust import VendorTrust
 from tests.evidence.azure import RECORDED_NOW, REPORT, VECTORS, base64url, evidence_of, policy, recorded
 from tests.fixtures.cast import NOW
+from tests.fixtures.vendors.amd import MEASUREMENT
 from tests.fixtures.vendors.azure import AzureMaker, hcl_report, jwk, over
 from tests.fixtures.vendors.tpm import PCRS, SoftwareRegisters, TpmMaker
 
-TDX = AzureMaker("tdx")
+SNP, TDX = AzureMaker("snp"), AzureMaker("tdx")
 RUNTIME = TDX.runtime()
 
 
@@ -130,6 +127,28 @@ def test_every_hash_of_run_time_data_and_both_schemes_of_the_key_serve(hash_name
     assert len(hcl.report) == 1024
 
 
+def test_a_machine_on_sev_snp_is_judged_by_what_amd_publishes() -> None:
+    claims = judged(SNP.evidence(REPORT), SNP, min_svn={"snp": 24})
+    assert claims.registers["measurement"] == MEASUREMENT.hex()
+    assert (claims.tcb_status, claims.details["hardware"]) == (None, "snp")
+    bare = judged(SNP.evidence(REPORT, table=b""), SNP)
+    assert bare.measurement == claims.measurement
+    assert any(key.startswith("amd/vcek/Milan/") for key in bare.collateral)
+    hcl = read_hcl_report(SNP.hcl_report(version=1))
+    assert (hcl.hardware, hcl.runtime, len(hcl.report)) == ("snp", SNP.runtime(), 1184)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_report_that_the_guest_could_ask_for_is_refused_whatever_a_policy_allows(level: int) -> None:
+    evidence = SNP.evidence(REPORT, vmpl=level)
+    with pytest.raises(EvidenceNotTrusted, match="not the paravisor's own"):
+        judged(evidence, SNP, allow=["vmpl"])
+    # The same report stands for a guest without a paravisor, where a policy says so.
+    report = UnverifiedEvidence(SNP.machine.media_type, SNP.parts(REPORT, vmpl=level)["report"])
+    trust = TrustPolicy.model_validate({"snp": {"roots": SNP.trust.roots, "allow": ["vmpl"]}})
+    assert verify_evidence(report, policy=trust, collateral=SNP.collateral(NOW), now=NOW).details["vmpl"] == level
+
+
 def test_an_event_log_counts_where_it_gives_the_registers() -> None:
     log = SoftwareRegisters()
     log.extend(4, b"boot loader")
@@ -158,7 +177,7 @@ def test_facts_about_the_machine_are_told_as_far_as_they_can_be_shown() -> None:
         hashlib.sha256(RUNTIME).digest() * 2,
         bytes(32) + hashlib.sha256(RUNTIME).digest(),
         hashlib.sha512(RUNTIME).digest()[:48] + bytes(16),
-        hashlib.sha1(RUNTIME).digest() + bytes(44),  # noqa: S324 - a weak hash that must not count
+        hashlib.sha1(RUNTIME).digest() + bytes(44),
         hashlib.sha256(RUNTIME + b" ").digest() + bytes(32),
         bytes(64),
         REPORT,

@@ -221,7 +221,10 @@ class AzureProvider:
             collateral_issued=hardware.collateral_issued,
             details={
                 **facts,
-                **{name if name.startswith("event_log") else f"vtpm_{name}": each for name, each in quoted.details.items()},
+                **{
+                    name if name.startswith("event_log") else f"vtpm_{name}": each
+                    for name, each in quoted.details.items()
+                },
                 **hardware.details,
                 "hardware": parts.hardware,
                 "ak": key.fingerprint(),
