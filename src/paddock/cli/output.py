@@ -24,13 +24,13 @@ UNPROVEN = (
 
 
 def say(text: str) -> None:
-    """Print a sentence (rich markup)."""
-    console.print(text)
+    """Print a sentence (rich markup). Lines are not broken: what is copied from them stays whole."""
+    console.print(text, soft_wrap=True)
 
 
 def notice(text: str) -> None:
     """Print a sentence about the work to standard error (rich markup)."""
-    notices.print(text)
+    notices.print(text, soft_wrap=True)
 
 
 def say_json(value: Any) -> None:
@@ -64,11 +64,11 @@ def say_error(error: PaddockError, *, as_json: bool) -> None:
     if as_json:
         say_json({"error": error.as_dict()})
         return
-    notices.print(f"[bold red]{error.code}[/] {escape(error.summary())}")
+    notice(f"[bold red]{error.code}[/] {escape(error.summary())}")
     if error.detail:
-        notices.print(f"  {plain(error.detail)}")
+        notice(f"  {plain(error.detail)}")
     if error.action:
-        notices.print(f"  [bold]What to do:[/] {escape(error.action)}")
+        notice(f"  [bold]What to do:[/] {escape(error.action)}")
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def is_https(url: str) -> bool:
 def host_and_port(url: str) -> tuple[str, int]:
     """Where an address listens."""
     parts = urlsplit(url)
-    return parts.hostname or "127.0.0.1", parts.port or (443 if is_https(url) else 80)
+    return parts.hostname or "127.0.0.1", (443 if is_https(url) else 80) if parts.port is None else parts.port
 
 
 def _ends(kind: Kind, keys: PrivateKeys, proof: str) -> tuple[OwnEnd, OwnEnd | None]:

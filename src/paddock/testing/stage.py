@@ -10,16 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from paddock.attest import NO_ATTESTER
 from paddock.cli.identity_commands import create_home
 from paddock.cli.policy_commands import allow_simulator, keeper_home
-from paddock.cli.services import hub_service, keeper_service, local_engine
+from paddock.cli.services import hub_service, local_engine
+from paddock.cli.serving import hub_keys, serve_hub, serve_keeper
 from paddock.contract.asset import AssetKind
 from paddock.contract.signing import Proposal
 from paddock.crypto.moment import write_moment
 from paddock.evidence.measurement import measure_runtime, runtime_stamp
 from paddock.party.follow import Followed, follow
 from paddock.party.party import Party
-from paddock.service.serve import BackgroundServer, Served
+from paddock.service.serve import BackgroundServer
 
 NAMES = ("north", "modelco")
 MARKER = "31.415926535897"
@@ -59,10 +61,12 @@ class Stage:
     Args:
         folder: an empty folder.
         program: folder with `program.json` and `weights.safetensors` of a network `x: float32[-1, 2]` to two classes.
+        secure: whether hub and keepers are reached over attested TLS; the keepers show evidence of the simulator.
     """
 
-    def __init__(self, folder: Path, program: Path) -> None:
+    def __init__(self, folder: Path, program: Path, *, secure: bool = False) -> None:
         self.folder = folder
+        self._scheme = "https" if secure else "http"
         self._program = program
         self._stack = ExitStack()
         self._keepers: dict[str, ExitStack] = {}
@@ -100,9 +104,9 @@ class Stage:
         """Bring a party's keeper (back) to its address."""
         stack = ExitStack()
         home = self.parties[name].home
-        host, port = home.keeper.removeprefix("http://").split(":")
-        served = Served(name, keeper_service(keeper_home(home)), host, int(port))
-        url = stack.enter_context(BackgroundServer([served])).urls[name]
+        proof = NO_ATTESTER if self.engine.simulator is None else self.engine.simulator.attester
+        served = serve_keeper(keeper_home(home), home.keeper, proof)
+        url = stack.enter_context(BackgroundServer([served])).urls["keeper"]
         self._keepers[name] = stack
         self.parties[name].close()
         self.parties[name] = Party(home.with_addresses(keeper=url))
@@ -169,10 +173,13 @@ class Stage:
     def _start(self) -> None:
         operator = self.folder / "operator"
         self.engine = self._stack.enter_context(local_engine(operator, simulate=True, parallel=1))
-        hub = Served("hub", hub_service(operator, self.engine), "127.0.0.1", 0)
+        anywhere = f"{self._scheme}://127.0.0.1:0"
+        hub = serve_hub(operator, hub_service(operator, self.engine), anywhere)
         url = self._stack.enter_context(BackgroundServer([hub])).urls["hub"]
+        if hub.tls is not None:
+            url = f"{url}#{hub_keys(operator).public().fingerprint()}"
         for name in NAMES:
-            home = create_home(name, self.folder / name, hub=url, keeper="http://127.0.0.1:0")
+            home = create_home(name, self.folder / name, hub=url, keeper=anywhere)
             self.parties[name] = Party(home)
             self.start_keeper(name)
             self._stack.callback(self.stop_keeper, name)
