@@ -14,6 +14,7 @@ from typing import Self
 from paddock.attest.attester import Device, check_report_data_size, only_path, unavailable
 from paddock.errors import AttesterUnavailable
 from paddock.evidence.claims import UnverifiedEvidence
+from paddock.evidence.snp_report import table_of
 
 DEVICE = Path("/dev/sev-guest")
 MEDIA_TYPE = "application/vnd.paddock.snp-report.v1"
@@ -82,7 +83,8 @@ class SevGuestAttester:
         status, size = (int.from_bytes(response[at : at + 4], "little") for at in (0, 4))
         if status != 0 or size != REPORT_BYTES:
             raise AttesterUnavailable(f"The firmware answered with status {status}.")
-        return UnverifiedEvidence(MEDIA_TYPE, response[32 : 32 + REPORT_BYTES] + table)
+        report = response[32 : 32 + REPORT_BYTES]
+        return UnverifiedEvidence(MEDIA_TYPE, report + table_of(report, table))
 
     def _extended(self, report_data: bytes) -> tuple[bytes, bytes]:
         # The certificates' buffer starts at a page and is whole pages.
@@ -101,8 +103,7 @@ class SevGuestAttester:
             plain = ReportRequest()  # a host without certificates for guests: they are collateral then
             plain.user_data[:] = report_data
             return self._request(GET_REPORT, plain), b""
-        table = room.raw[start : start + MAX_CERTIFICATES_BYTES]
-        return response, table if any(table) else b""
+        return response, room.raw[start : start + MAX_CERTIFICATES_BYTES]
 
     def _request(self, request: int, asked: ctypes.Structure) -> bytes:
         response = ctypes.create_string_buffer(RESPONSE_BYTES)

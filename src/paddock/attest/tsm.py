@@ -22,6 +22,7 @@ from typing import Self
 from paddock.attest.attester import Files, check_report_data_size, only_path, unavailable
 from paddock.errors import AttesterUnavailable
 from paddock.evidence.claims import MAX_EVIDENCE_BYTES, UnverifiedEvidence
+from paddock.evidence.snp_report import table_of
 
 FOLDER = Path("/sys/kernel/config/tsm/report")
 _TRIES = 5
@@ -87,7 +88,7 @@ class TsmAttester:
             self.files.write(entry / "inblob", report_data)
             report = self.files.read(entry / "outblob")
             provider = self.files.read(entry / "provider").decode("ascii", "replace").strip()
-            beside = self._beside(entry) if provider == _WITH_CERTIFICATES else b""
+            beside = self._beside(entry, report) if provider == _WITH_CERTIFICATES else b""
         except OSError as error:
             if error.errno in _AGAIN:
                 return None
@@ -100,11 +101,10 @@ class TsmAttester:
             raise AttesterUnavailable("configfs-tsm gave no report, or one that is too large.")
         return UnverifiedEvidence(_MEDIA_TYPES[provider], report + beside)
 
-    def _beside(self, entry: Path) -> bytes:
+    def _beside(self, entry: Path, report: bytes) -> bytes:
         # The certificates that the host gave, as the table of an extended report; not every host gives any.
         path = entry / "auxblob"
-        table = self.files.read(path) if self.files.exists(path) else b""
-        return table if any(table) else b""
+        return table_of(report, self.files.read(path)) if self.files.exists(path) else b""
 
     def _generation(self, entry: Path) -> int:
         try:

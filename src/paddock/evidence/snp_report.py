@@ -14,7 +14,6 @@ Source: AMD 56860 rev. 1.58 (SEV-SNP firmware ABI) §2.2 (TCB version), §4.3 (g
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -348,26 +347,33 @@ def write_table(parts: Mapping[str, bytes]) -> bytes:
 
 
 def table_of(report: bytes, given: bytes) -> bytes:
-    """What a host gave beside a report, in the table's one form: the certificates that lead from this report's key.
+    """What a host gave beside a report, in the table's one form: the certificate of the key that signed it, and those
+    that lead from there.
 
-    Hosts leave zeros behind the table, write certificates in PEM, and add entries of their own. What is not of use is
-    left out; what cannot be read is as if the host had given nothing, for certificates are collateral too.
+    Hosts leave zeros behind the table, write certificates in PEM, add entries of their own, and keep certificates of
+    firmware that is no longer there. What is not of use is left out: it is collateral then.
 
     Args:
         report: the report that came with it.
         given: the buffer that the host filled.
     """
     try:
-        signing_key = read_snp_report(report).signing_key
-        rows = _lenient(given)
-    except EvidenceMalformed:
+        read, rows = read_snp_report(report), _lenient(given)
+        name = TABLE_VCEK if read.signing_key == VCEK else TABLE_VLEK
+        last = _certificate(rows[name])
+        last.public_key().verify_ecdsa_raw(read.signature, read.signed, "sha384")
+    except (EvidenceMalformed, CryptoRefused, KeyError):
         return b""
-    wanted = (TABLE_VCEK if signing_key == VCEK else TABLE_VLEK, TABLE_ASK, TABLE_ARK)
-    parts = {}
-    for name in wanted:
-        with contextlib.suppress(CryptoRefused):
-            if name in rows:
-                parts[name] = _certificate(rows[name])
+    parts = {name: last.der}
+    for name in (TABLE_ASK, TABLE_ARK):
+        try:
+            issuer = _certificate(rows[name])
+        except (CryptoRefused, KeyError):
+            break
+        if not last.is_issued_by(issuer):
+            break
+        parts[name] = issuer.der
+        last = issuer
     return write_table(parts)
 
 
@@ -383,7 +389,5 @@ def _lenient(given: bytes) -> dict[str, bytes]:
     return rows
 
 
-def _certificate(data: bytes) -> bytes:
-    if data.lstrip().startswith(b"-----BEGIN"):
-        return Certificate.from_pem(data)[0].der
-    return Certificate.from_der(data).der
+def _certificate(data: bytes) -> Certificate:
+    return Certificate.from_pem(data)[0] if data.lstrip().startswith(b"-----BEGIN") else Certificate.from_der(data)

@@ -59,7 +59,8 @@ class Endorsement:
 
 def endorsement_kind(certificate: Certificate) -> int | None:
     """`VCEK` or `VLEK`, by its name; None for every other certificate."""
-    return next((kind for name, kind in _SUBJECTS.items() if name in certificate.subject.split(",")), None)
+    names = certificate.subject.split(",")
+    return next((kind for name, kind in _SUBJECTS.items() if name in names), None)
 
 
 def read_endorsement(certificate: Certificate) -> Endorsement:

@@ -38,7 +38,6 @@ from paddock.evidence.collateral import Collateral, CollateralNeed
 from paddock.evidence.providers.amd import (
     KINDS,
     Endorsement,
-    certificate_key,
     chain_need,
     chip_need,
     endorsement_kind,
@@ -70,6 +69,7 @@ _OWN = {VCEK: TABLE_VCEK, VLEK: TABLE_VLEK}
 _CURVE = "P-384"
 _MAX_CANDIDATES = 16
 Found = tuple[str | None, Endorsement]
+Rows = Sequence[tuple[str, Certificate]]
 
 
 class SnpProvider:
@@ -116,9 +116,10 @@ class SnpProvider:
         report, table = _read(body)
         given = {name: Certificate.from_der(der) for name, der in table.items() if name != TABLE_CRL}
         # 2. A-14
-        key, endorsement = _endorsement(report, given.get(_OWN[report.signing_key]), collateral, now)
+        at_hand = collateral.certificates()
+        key, endorsement = _endorsement(report, given.get(_OWN[report.signing_key]), at_hand, now)
         # 3. A-2
-        beside = _issuers(collateral)
+        beside = [(name, each) for name, each in at_hand if endorsement_kind(each) is None]
         chain = lead_to_root(endorsement, [*given.values(), *(each for _, each in beside)], anchors(trust.roots), now)
         if not set(given.values()) <= set(chain.certificates):
             raise EvidenceMalformed("A certificate came with it that does not belong to it.")
@@ -169,14 +170,14 @@ def _products(report: SnpReport) -> list[Product]:
     return [each for each in PRODUCTS.values() if each.structure == 0]  # Turin's first firmware wrote version 3
 
 
-def _endorsement(report: SnpReport, given: Certificate | None, collateral: Collateral, now: datetime) -> Found:
+def _endorsement(report: SnpReport, given: Certificate | None, at_hand: Rows, now: datetime) -> Found:
     """The certificate of the report's key, with its key in collateral where it is from there."""
     if given is not None:
         own = read_endorsement(given)
         if not _fits(own, report):
             raise EvidenceNotTrusted("Its certificate is of another chip, product or state of the firmware.")
         return None, own
-    found = sorted(_candidates(report, collateral), key=lambda each: _freshness(each, now))
+    found = sorted(_candidates(report, at_hand), key=lambda each: _freshness(each, now))
     # A cloud has several VLEKs for one state: the one that signed is meant.
     for each in found[:_MAX_CANDIDATES] if len(found) > 1 else ():
         try:
@@ -189,11 +190,8 @@ def _endorsement(report: SnpReport, given: Certificate | None, collateral: Colla
     return found[0]
 
 
-def _candidates(report: SnpReport, collateral: Collateral) -> Iterator[Found]:
-    exact = {certificate_key(each, report.chip_id, report.reported_tcb) for each in _products(report)}
-    offered = [item for item in map(collateral.get, exact) if item is not None]
-    rows = Collateral(offered).certificates() if offered else collateral.certificates()
-    for key, certificate in rows:
+def _candidates(report: SnpReport, at_hand: Rows) -> Iterator[Found]:
+    for key, certificate in at_hand:
         if endorsement_kind(certificate) == report.signing_key:
             try:
                 read = read_endorsement(certificate)
@@ -217,10 +215,6 @@ def _fits(endorsement: Endorsement, report: SnpReport) -> bool:
         return False
     masked = not any(report.chip_id)  # then the signature alone tells the chip
     return endorsement.kind == VLEK or masked or endorsement.hardware_id == report.chip_id[:chip_bytes]
-
-
-def _issuers(collateral: Collateral) -> list[tuple[str, Certificate]]:
-    return [(key, each) for key, each in collateral.certificates() if endorsement_kind(each) is None]
 
 
 def _check_signature(report: SnpReport, endorsement: Endorsement) -> None:
