@@ -170,14 +170,15 @@ def _setting(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
     for pcrs in (weak, {**PCRS, "sha1": {10: bytes(20)}}):
         yield _attempt(maker, maker.evidence(REPORT, pcrs=pcrs))
     yield _attempt(maker, maker.evidence(REPORT, quote={"safe": 0}))
-    for configuration in (
+    configurations: list[dict[str, Any]] = [
         {"secure_boot": False},
         {"secure_boot": None},
         {"secure_boot": "true"},
         {"machine": {}},
         {"interactive_console_enabled": True},
         {"interactive_console_enabled": "no"},
-    ):
+    ]
+    for configuration in configurations:
         yield _attempt(maker, maker.evidence(REPORT, runtime=maker.runtime(**configuration)))
 
 

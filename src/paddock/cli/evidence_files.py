@@ -1,10 +1,11 @@
-"""Evidence as people have it in files: our wrapper, a provider's body, or hex text of one."""
+"""Evidence as people have it in files: our wrapper, a provider's body, hex text of one, or what other tools write."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from paddock.cli.foreign_evidence import translated
 from paddock.crypto.canonical import parse
 from paddock.errors import CryptoRefused, EvidenceMalformed
 from paddock.evidence.claims import COLLECTION_MEMBER, MAX_EVIDENCE_BYTES, EvidenceSet, UnverifiedEvidence
@@ -34,7 +35,7 @@ def read_evidence(data: bytes, kind: str | None) -> EvidenceSet:
     """The pieces of evidence in a file.
 
     1. A Conceptual Message Wrapper in JSON, a record or a collection. 2. A provider's body: of `kind`, or recognised from
-    its bytes by exactly one provider. 3. Hex text of such a body, where the text itself is none.
+    its bytes by exactly one provider. 3. Hex text of such a body, where the text itself is none. 4. JSON of other tools.
 
     Args:
         data: the file.
@@ -60,6 +61,10 @@ def read_evidence(data: bytes, kind: str | None) -> EvidenceSet:
         found = _recognised(body, kind)
         if found is not None:
             return EvidenceSet.single(found)
+    # 4.
+    foreign = translated(data)
+    if foreign is not None and kind in (None, name_of(foreign)):
+        return EvidenceSet.single(foreign)
     if kind is not None:
         return EvidenceSet.single(UnverifiedEvidence(_provider_type(kind), data))
     raise EvidenceMalformed(

@@ -93,6 +93,12 @@ class PublicKey:
         except ValueError as error:
             raise EncodingRefused("An RSA key is not well formed.") from error
 
+    def rsa_modulus(self) -> bytes:
+        """An RSA key's modulus, big-endian, of the key's size. Raises EncodingRefused: it is of another kind."""
+        if not isinstance(self._key, rsa.RSAPublicKey):
+            raise EncodingRefused("The key is no RSA key.")
+        return self._key.public_numbers().n.to_bytes(self._key.key_size // 8, "big")
+
     def fingerprint(self) -> str:
         """`sha256:` and the SHA-256 of the SubjectPublicKeyInfo in DER."""
         return "sha256:" + hashlib.sha256(self.der).hexdigest()
@@ -120,7 +126,9 @@ class PublicKey:
         """Return if the RSASSA-PKCS1-v1_5 signature holds. Raises SignatureRefused."""
         self._verify_rsa(signature, message, padding.PKCS1v15(), hash_name)
 
-    def verify_rsa_pss(self, signature: bytes, message: bytes, hash_name: HashName, salt_bytes: int | None = None) -> None:
+    def verify_rsa_pss(
+        self, signature: bytes, message: bytes, hash_name: HashName, salt_bytes: int | None = None
+    ) -> None:
         """Return if the RSASSA-PSS signature (MGF1 with the same hash) holds. Raises SignatureRefused.
 
         Args:
@@ -133,7 +141,9 @@ class PublicKey:
         salt = padding.PSS.AUTO if salt_bytes is None else salt_bytes
         self._verify_rsa(signature, message, padding.PSS(padding.MGF1(digest), salt), hash_name)
 
-    def _verify_rsa(self, signature: bytes, message: bytes, scheme: padding.AsymmetricPadding, hash_name: HashName) -> None:
+    def _verify_rsa(
+        self, signature: bytes, message: bytes, scheme: padding.AsymmetricPadding, hash_name: HashName
+    ) -> None:
         if not isinstance(self._key, rsa.RSAPublicKey):
             raise SignatureRefused("The key is no RSA key.")
         try:

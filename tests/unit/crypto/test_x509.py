@@ -260,6 +260,8 @@ def test_keys_of_kinds_that_are_not_used_are_refused(root: Issued) -> None:
         PublicKey.from_point("P-224", b"\1", b"\1")
     with pytest.raises(EncodingRefused):
         PublicKey.from_rsa(b"\x01" * 256, 3)
+    with pytest.raises(EncodingRefused):
+        root.certificate.public_key().rsa_modulus()
     for data in (b"", b"\0", root.certificate.der):
         with pytest.raises(EncodingRefused):
             PublicKey.from_der(data)
