@@ -30,6 +30,8 @@ from paddock.errors import (
 
 # AMD gives all certificates of chips the serial number 0. RFC 5280 §4.1.2.2 asks its readers to take that gracefully.
 warnings.filterwarnings("ignore", "Parsed a serial number which wasn't positive", CryptographyDeprecationWarning)
+# A name is read before anybody's signature over it: what is odd about it is no matter for an operator's terminal.
+warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
 
 MAX_CHAIN = 8
 MAX_PEM_BYTES = 1 << 18

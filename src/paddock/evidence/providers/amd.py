@@ -19,7 +19,7 @@ from paddock.errors import CollateralMissing, EvidenceMalformed, EvidenceNotTrus
 from paddock.evidence.collateral import CERTIFICATE, REVOCATION_LIST, CollateralNeed
 from paddock.evidence.reading import Reader
 from paddock.evidence.roots import Anchors
-from paddock.evidence.snp_report import PRODUCTS, TCB_BYTES, VCEK, VLEK, Product, tcb_parts
+from paddock.evidence.snp_report import PRODUCTS, VCEK, VLEK, Product, tcb_parts
 
 KDS = "https://kdsintf.amd.com"
 KINDS = {VCEK: "vcek", VLEK: "vlek"}
@@ -183,7 +183,3 @@ def _hardware_id(certificate: Certificate, product: Product) -> bytes:
     if len(value) != product.chip_bytes:
         raise EvidenceMalformed("A chip's id in a certificate has another length.")
     return value
-
-
-if any(len(layout) != TCB_BYTES for layout in _LAYOUTS.values()):
-    raise RuntimeError("a TCB version has eight bytes")
