@@ -26,6 +26,8 @@ def canonical(value: Any) -> bytes:
 
     Source: RFC 8785.
     """
+    if _is_plain(value, _MAX_DEPTH):
+        return _PLAIN.encode(value).encode("ascii")
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, RecursionError, UnicodeError) as error:
@@ -57,10 +59,43 @@ def parse_canonical(data: bytes, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Json
     Raises:
         EncodingRefused: not JSON, or JSON written in any other way than RFC 8785 writes it.
     """
+    plain = _parse_plain(data) if len(data) <= max_bytes else None
+    if plain is not None:
+        return plain
     value = parse(data, max_bytes=max_bytes)
     if canonical(value) != data:
         raise EncodingRefused("The document is JSON but not in canonical form (RFC 8785).")
     return value
+
+
+# Most documents hold neither fractions nor anything but ASCII. Of these the standard library writes, with sorted keys,
+# what RFC 8785 demands, in a tenth of the time: all else goes the long way.
+_PLAIN = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)
+_LARGEST = (1 << 53) - 1
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    if kind is dict and depth > 1:
+        return all(type(key) is str and key.isascii() and _is_plain(item, depth - 1) for key, item in value.items())
+    if kind is list and depth > 1:
+        return all(_is_plain(item, depth - 1) for item in value)
+    if kind is int:
+        return bool(-_LARGEST <= value <= _LARGEST)
+    return value is None or kind is bool
+
+
+def _parse_plain(data: bytes) -> Json | None:
+    """The object, if the document is plain and canonical; then no key can be in it twice."""
+    try:
+        value = json.loads(data.decode("ascii"))
+    except (ValueError, RecursionError):
+        return None
+    if type(value) is dict and _is_plain(value, _MAX_DEPTH) and _PLAIN.encode(value).encode("ascii") == data:
+        return value
+    return None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paddock.crypto.canonical import canonical, parse, parse_canonical
 from paddock.crypto.digest import b64, is_digest, sha256, sha256_id, unb64
@@ -118,3 +122,61 @@ def test_moments_are_read_in_one_form() -> None:
     ):
         with pytest.raises(ValueError, match=r".+"):
             read_moment(text)
+
+
+# --- the short way for plain documents gives what the long one gives ------------------------------------------------
+
+_TEXTS = st.text(st.characters(codec="utf-8"), max_size=8) | st.text('\x00\x1f\x7f"\\/\b\f\n\r\tab ', max_size=8)
+_NUMBERS = st.integers(-(2**53) - 2, 2**53 + 2) | st.floats(allow_nan=True, allow_infinity=True)
+_LEAVES = st.none() | st.booleans() | _NUMBERS | _TEXTS
+_VALUES = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4), max_leaves=12
+)
+
+
+def long_way(value: Any) -> bytes | None:
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeError):
+        return None
+
+
+@given(_VALUES)
+def test_the_short_way_writes_what_rfc_8785_does(value: Any) -> None:
+    try:
+        written = canonical(value)
+    except EncodingRefused:
+        written = None
+    assert written == long_way(value)
+
+
+@given(st.dictionaries(_TEXTS, _VALUES, max_size=4), st.booleans(), st.booleans(), st.booleans())
+def test_the_short_way_reads_what_the_long_one_does(value: Any, ascii_only: bool, spaced: bool, ordered: bool) -> None:
+    separators = (", ", ": ") if spaced else (",", ":")
+    data = json.dumps(value, ensure_ascii=ascii_only, separators=separators, sort_keys=ordered).encode()
+    try:
+        read = parse_canonical(data)
+    except EncodingRefused:
+        assert long_way(value) != data or not _readable(data)
+    else:
+        assert long_way(value) == data
+        assert read == value
+
+
+def _readable(data: bytes) -> bool:
+    try:
+        parse(data)
+    except EncodingRefused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("levels", [62, 63, 64, 65])
+def test_depth_is_bounded_the_same_both_ways(levels: int) -> None:
+    for leaf in ('"a"', '"ä"'):
+        data = b'{"a":' * levels + leaf.encode() + b"}" * levels
+        if levels < 64:
+            assert canonical(parse_canonical(data)) == data
+        else:
+            with pytest.raises(EncodingRefused):
+                parse_canonical(data)
