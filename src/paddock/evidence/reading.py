@@ -31,11 +31,12 @@ class Reader:
 
     def take(self, length: int) -> bytes:
         """The next `length` bytes. Raises EvidenceMalformed if there are fewer."""
-        if length < 0 or length > self.left:
-            raise EvidenceMalformed(f"The {self._what} ends too early.")
         start = self.position
-        self.position += length
-        return self._data[start : self.position]
+        end = start + length
+        if length < 0 or end > len(self._data):
+            raise EvidenceMalformed(f"The {self._what} ends too early.")
+        self.position = end
+        return self._data[start:end]
 
     def number(self, length: int, order: Order) -> int:
         """The next `length` bytes as an unsigned number."""
@@ -45,7 +46,9 @@ class Reader:
         """Bytes behind a count of `length` bytes; more than `most` are refused."""
         count = self.number(length, order)
         if count > most:
-            raise EvidenceMalformed(f"A field of the {self._what} says that it has {count} bytes; at most {most} may be.")
+            raise EvidenceMalformed(
+                f"A field of the {self._what} says that it has {count} bytes; at most {most} may be."
+            )
         return self.take(count)
 
     def expect(self, value: bytes, name: str) -> None:

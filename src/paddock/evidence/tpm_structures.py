@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from paddock.crypto.public_key import HashName, PublicKey
 from paddock.errors import CryptoRefused, EvidenceMalformed, EvidenceNotTrusted
@@ -46,6 +48,7 @@ _FORBIDDEN = {_DECRYPT: "decrypt", _X509_SIGN: "x509sign"}
 # Bits 0, 3, 12 to 15 and 20 to 31; bits 8 and 9 limit a key to a firmware since revision 1.83.
 _RESERVED = (1 << 0) | (1 << 3) | 0xF000 | 0xFFF00000
 
+_CLOCK = struct.Struct(">QIIBQ")  # TPMS_CLOCK_INFO and the firmware's version
 _MOST_REGISTERS_BYTES = 4  # a selection of PCRs has a bit for each: 24 in a PC
 
 
@@ -146,11 +149,9 @@ def read_quote(data: bytes) -> Quote:
     if signer_hash not in BANKS or len(signer) != 2 + BANK_BYTES[BANKS[signer_hash]]:
         raise reader.refuse("the name of its signer is not well formed")
     extra_data = reader.counted(2, "big", 2 + 64)
-    clock, resets, restarts = reader.number(8, "big"), reader.number(4, "big"), reader.number(4, "big")
-    safe = reader.number(1, "big")
+    clock, resets, restarts, safe, firmware = _CLOCK.unpack(reader.take(_CLOCK.size))
     if safe > 1:
         raise reader.refuse("a truth value is neither yes nor no")
-    firmware = reader.number(8, "big")
     selection = _selection(reader)
     digest = reader.counted(2, "big", 64)
     reader.end()
@@ -167,7 +168,7 @@ def _selection(reader: Reader) -> tuple[tuple[str, tuple[int, ...]], ...]:
         bits = int.from_bytes(reader.counted(1, "big", _MOST_REGISTERS_BYTES), "little")
         if bank is None or bank in found:
             raise reader.refuse("it selects PCRs of a bank that is not known, or twice of one")
-        found[bank] = tuple(number for number in range(8 * _MOST_REGISTERS_BYTES) if bits >> number & 1)
+        found[bank] = tuple([number for number in range(bits.bit_length()) if bits >> number & 1])
     if not any(found.values()):
         raise reader.refuse("it selects no PCR")
     return tuple(found.items())
@@ -188,6 +189,7 @@ def read_signature(data: bytes) -> Signature:
     return Signature(scheme, hash_name, parts)
 
 
+@lru_cache(maxsize=256)
 def read_public(data: bytes) -> AttestationKey:
     """Read a TPMT_PUBLIC that must be of an attestation key: born in its TPM, never leaving it, for signing the TPM's own
     structures alone.
@@ -266,13 +268,11 @@ def check_pcrs(quote: Quote, hash_name: HashName, pcrs: Mapping[str, Mapping[int
     selected = {bank: numbers for bank, numbers in quote.selection if numbers}
     if {bank: tuple(sorted(values)) for bank, values in pcrs.items()} != selected:
         raise EvidenceMalformed("Its PCRs are not those that were quoted.")
-    digest = hashlib.new(hash_name)
-    for bank, numbers in selected.items():
-        for number in numbers:
-            if len(pcrs[bank][number]) != BANK_BYTES[bank]:
-                raise EvidenceMalformed("A PCR has another length than its bank.")
-            digest.update(pcrs[bank][number])
-    if not hmac.compare_digest(digest.digest(), quote.pcr_digest):
+    values = [(bank, pcrs[bank][number]) for bank, numbers in selected.items() for number in numbers]
+    if any(len(value) != BANK_BYTES[bank] for bank, value in values):
+        raise EvidenceMalformed("A PCR has another length than its bank.")
+    digest = hashlib.new(hash_name, b"".join(value for _, value in values)).digest()
+    if not hmac.compare_digest(digest, quote.pcr_digest):
         raise EvidenceNotTrusted("Its PCRs have other values than were quoted.")
 
 

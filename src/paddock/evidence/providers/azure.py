@@ -238,8 +238,7 @@ def _hardware(name: str) -> SnpProvider | TdxProvider:
 
 def _read(body: bytes) -> _Body:
     try:
-        parse_canonical(body)
-        return _Body.model_validate_json(body)
+        return _Body.model_validate(parse_canonical(body))
     except (CryptoRefused, ValidationError) as error:
         raise EvidenceMalformed("It is not a paravisor's evidence in canonical form.") from error
 

@@ -157,13 +157,13 @@ def verify_quote(
         check_event_log(log, values)
         details |= log_details(log)
     settings = set()
-    if {number for rows in values.values() for number in rows} - {
+    if "sha1" in values and values["sha1"].keys() - {
         number for bank, rows in values.items() if bank != "sha1" for number in rows
     }:
         settings.add(ONLY_SHA1)  # there are collisions
     if not read.clock_safe:
         settings.add(CLOCK_UNSAFE)
-    registers = {f"{bank}:{number:02d}": value.hex() for bank, rows in values.items() for number, value in rows.items()}
+    registers = {f"{bank}:{number:0>2}": text for bank, rows in pcrs.items() for number, text in rows.items()}
     svns = {"firmware_version_1": read.firmware >> 32, "firmware_version_2": read.firmware & 0xFFFFFFFF}
     return read, QuoteFacts(read.extra_data, registers, svns, frozenset(settings), details)
 
@@ -228,8 +228,7 @@ class TpmProvider:
 
 def _read(body: bytes) -> _Body:
     try:
-        parse_canonical(body)
-        return _Body.model_validate_json(body)
+        return _Body.model_validate(parse_canonical(body))
     except (CryptoRefused, ValidationError) as error:
         raise EvidenceMalformed("It is not a TPM's quote in canonical form.") from error
 
