@@ -35,7 +35,7 @@ from tests.evidence.matrix import Attempt, Sample, Spoiler
 from tests.fixtures.cast import NOW
 from tests.fixtures.vendors.amd import CXL, DEBUG, MIGRATION, PLAIN_POLICY, SMT
 from tests.fixtures.vendors.azure import AzureMaker
-from tests.fixtures.vendors.tpm import PCRS, SoftwareRegisters
+from tests.fixtures.vendors.tpm import PCRS, UNEXTENDED, SoftwareRegisters
 
 VECTORS = Path(__file__).parent / "vectors" / "azure"
 RECORDED_NOW = datetime(2025, 6, 20, tzinfo=UTC)
@@ -340,7 +340,7 @@ def _made_sample(maker: AzureMaker, steps: Mapping[str, int], *, logged: bool = 
         for register, data in ((0, b"firmware"), (4, b"boot loader"), (4, b"kernel")):
             log.extend(register, data)
         bound = short_report_data(REPORT)
-        changes = {"pcrs": {"sha256": {**PCRS["sha256"], **log.values["sha256"]}}}
+        changes = {"pcrs": {"sha256": {**UNEXTENDED, **log.values["sha256"]}}}
     parts = maker.parts(bound, **changes)
     if logged:
         parts["event_log"] = log.log

@@ -33,7 +33,16 @@ from paddock.evidence.binding import short_report_data
 from paddock.evidence.providers.tpm import MEDIA_TYPE, tpm_body
 from tests.evidence.matrix import Attempt, Sample, Spoiler
 from tests.fixtures.cast import NOW
-from tests.fixtures.vendors.tpm import END, PCRS, SoftwareRegisters, TpmMaker, attest, public_area, record, spec_id
+from tests.fixtures.vendors.tpm import (
+    END,
+    UNEXTENDED,
+    SoftwareRegisters,
+    TpmMaker,
+    attest,
+    public_area,
+    record,
+    spec_id,
+)
 
 VECTORS = Path(__file__).parent / "vectors"
 REPORT = bytes(range(64))
@@ -219,7 +228,7 @@ def _certified_sample(maker: TpmMaker) -> Sample:
     for register, data in ((0, b"firmware"), (4, b"boot loader"), (4, b"kernel"), (8, b"command line")):
         log.extend(register, data)
     log.log += record(7, b"not extended", kind=3, banks=log.banks)
-    pcrs = {"sha256": {**PCRS["sha256"], **log.values["sha256"]}}
+    pcrs = {"sha256": {**UNEXTENDED, **log.values["sha256"]}}
     short = short_report_data(REPORT)
     evidence = maker.evidence(short, certified=True, pcrs=pcrs, event_log=log.log)
     parts = maker.parts(short, pcrs=pcrs)

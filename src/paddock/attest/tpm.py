@@ -27,7 +27,7 @@ from pathlib import Path
 from paddock.errors import AttesterUnavailable, EvidenceRefused
 from paddock.evidence.binding import short_report_data
 from paddock.evidence.claims import UnverifiedEvidence
-from paddock.evidence.event_log import check_event_log, read_event_log
+from paddock.evidence.event_log import check_event_log, check_extended, read_event_log
 from paddock.evidence.providers.tpm import MEDIA_TYPE, tpm_body
 from paddock.evidence.tpm_structures import BANK_BYTES, AttestationKey, read_public, read_quote
 
@@ -170,7 +170,10 @@ class TpmAttester:
         return quote, _bytes(signature), _values(quote, _bytes(values))
 
     def _event_log(self, pcrs: Mapping[str, Mapping[int, bytes]]) -> bytes | None:
-        """The records of those PCRs that they explain: what was extended later is in no log of the firmware's."""
+        """The records of those PCRs that they explain: what was extended later is in no log of the firmware's.
+
+        None where one of the firmware's own PCRs is not among them: such a log counts nowhere.
+        """
         if self.log is None:
             return None
         try:
@@ -183,10 +186,14 @@ class TpmAttester:
         explained = []
         for register in sorted({event.register for event in log.events}):
             try:
-                check_event_log(log.only([register]), pcrs)
+                check_extended(log.only([register]), pcrs)
             except EvidenceRefused:
                 continue
             explained.append(register)
+        try:
+            check_event_log(log.only(explained), pcrs)
+        except EvidenceRefused:
+            return None
         return log.only(explained).to_bytes() if explained else None
 
     def _run(self, tool: str, *arguments: str) -> str:

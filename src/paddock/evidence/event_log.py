@@ -28,9 +28,11 @@ _LOCALITIES = frozenset({0, 3, 4})
 _NO_REGISTER = 0xFFFFFFFF
 _MOST_ALGORITHMS, _MOST_DIGEST_BYTES = 8, 64
 _PCRS = range(32)
+_FIRMWARE_PCRS = frozenset(range(8))
 _CC_BANK = "sha384"
 _CC_REGISTERS: Mapping[int, str] = {1: "rtmr0", 2: "rtmr1", 3: "rtmr2", 4: "rtmr3"}
 """TDX registers by their measurement register index; 0 is MRTD, which nothing is extended into once a TD runs."""
+_BOOT_REGISTERS = frozenset({"rtmr0", "rtmr1", "rtmr2"})  # what a running TD extends, RTMR3, is in no log of firmware
 
 
 @dataclass(frozen=True)
@@ -184,24 +186,47 @@ def _event(reader: Reader, data: bytes, sizes: Mapping[int, int]) -> Event:
 
 
 def check_event_log(log: EventLog, pcrs: Mapping[str, Mapping[int, bytes]]) -> None:
-    """Return if the log explains the PCRs that it extends (A-24).
+    """Return if the log explains the PCRs that were quoted (A-24).
+
+    Every PCR that it extends, in each bank that it has. The firmware's own, 0 to 7, which nothing extends but what the
+    firmware writes down, are all in it, unless nothing was extended into them. Of others it may be silent: an operating
+    system has logs of its own, or none.
 
     Args:
         log: of the machine that was quoted.
         pcrs: values that a verified quote signed, by bank and number.
 
     Raises:
+        EvidenceNotTrusted: it extends a PCR that was quoted in none of its banks, gives another value, or leaves out
+            what was extended into the firmware's own.
+    """
+    check_extended(log, pcrs)
+    touched = _touched(log)
+    for bank, values in pcrs.items():
+        for register in sorted((values.keys() & _FIRMWARE_PCRS) - touched):
+            if any(values[register]):
+                raise EvidenceNotTrusted(f"The event log leaves out what was extended into PCR {register} ({bank}).")
+
+
+def check_extended(log: EventLog, pcrs: Mapping[str, Mapping[int, bytes]]) -> None:
+    """Return if the log gives the values of the PCRs that it extends, whatever it leaves out.
+
+    Raises:
         EvidenceNotTrusted: it extends a PCR that was quoted in none of its banks, or gives another value.
     """
-    touched = {event.register for event in log.events if event.kind != NO_ACTION}
     confirmed = set()
     for bank in set(log.banks) & set(pcrs):
         for register, value in log.replay(bank).items():
             if register in pcrs[bank]:
-                _compare(value, pcrs[bank][register], f"PCR {register} ({bank})")
+                _compare(value, pcrs[bank][register], f"PCR {register} ({bank})")  # A-24
                 confirmed.add(register)
-    if touched - confirmed:
-        raise EvidenceNotTrusted(f"The event log speaks of PCRs that were not quoted: {sorted(touched - confirmed)}.")
+    silent = _touched(log) - confirmed
+    if silent:
+        raise EvidenceNotTrusted(f"The event log speaks of PCRs that were not quoted: {sorted(silent)}.")
+
+
+def _touched(log: EventLog) -> set[int]:
+    return {event.register for event in log.events if event.kind != NO_ACTION}
 
 
 def replay_cc(log: EventLog) -> dict[str, str]:
@@ -228,7 +253,8 @@ def confirm_cc_event_log(data: bytes, claims: Claims) -> tuple[EventLog, Claims]
 
     Raises:
         EvidenceMalformed: it is no such log.
-        EvidenceNotTrusted: its replay gives other values than were quoted, or there are none to compare.
+        EvidenceNotTrusted: its replay gives other values than were quoted, there are none to compare, or it leaves out
+            what was extended before the TD ran.
     """
     log = read_event_log(data, padded=True)
     found = replay_cc(log)
@@ -237,13 +263,17 @@ def confirm_cc_event_log(data: bytes, claims: Claims) -> tuple[EventLog, Claims]
     for name, value in sorted(found.items()):
         if name not in claims.registers:
             raise EvidenceNotTrusted(f"The evidence has no register '{name}', of which the event log speaks.")
-        _compare(bytes.fromhex(value), bytes.fromhex(claims.registers[name]), name.upper())
+        _compare(bytes.fromhex(value), bytes.fromhex(claims.registers[name]), name.upper())  # A-24
+    for name in sorted(_BOOT_REGISTERS - found.keys()):
+        if any(bytes.fromhex(claims.registers.get(name, ""))):
+            raise EvidenceNotTrusted(f"The event log leaves out what was extended into {name.upper()}.")
     return log, replace(claims, details={**claims.details, **log_details(log)})
 
 
 def log_details(log: EventLog) -> dict[str, str | int]:
     """What claims say of a log that was held against registers."""
-    return {"event_log": log.digest(), "event_log_records": len(log.events)}
+    registers = ",".join(map(str, sorted(_touched(log))))
+    return {"event_log": log.digest(), "event_log_records": len(log.events), "event_log_registers": registers}
 
 
 def _compare(replayed: bytes, quoted: bytes, name: str) -> None:

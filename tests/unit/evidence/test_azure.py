@@ -36,7 +36,7 @@ from tests.evidence.azure import RECORDED_NOW, REPORT, VECTORS, base64url, evide
 from tests.fixtures.cast import NOW
 from tests.fixtures.vendors.amd import MEASUREMENT
 from tests.fixtures.vendors.azure import AzureMaker, hcl_report, jwk, over
-from tests.fixtures.vendors.tpm import PCRS, SoftwareRegisters, TpmMaker
+from tests.fixtures.vendors.tpm import PCRS, UNEXTENDED, SoftwareRegisters, TpmMaker
 
 SNP, TDX = AzureMaker("snp"), AzureMaker("tdx")
 RUNTIME = TDX.runtime()
@@ -152,7 +152,7 @@ def test_a_report_that_the_guest_could_ask_for_is_refused_whatever_a_policy_allo
 def test_an_event_log_counts_where_it_gives_the_registers() -> None:
     log = SoftwareRegisters()
     log.extend(4, b"boot loader")
-    pcrs = {"sha256": {**PCRS["sha256"], **log.values["sha256"]}}
+    pcrs = {"sha256": {**UNEXTENDED, **log.values["sha256"]}}
     claims = judged(TDX.evidence(REPORT, pcrs=pcrs, replaced={"event_log": log.log}))
     assert claims.details["event_log"] == sha256_id(log.log)
     refused(EvidenceNotTrusted, "PCR 4", TDX.evidence(REPORT, replaced={"event_log": log.log}))

@@ -63,7 +63,8 @@ def test_recorded_logs_give_the_registers_that_were_recorded(name: str) -> None:
     assert replay_cc(log) == KNOWN[name]
     found, confirmed = confirm_cc_event_log(table(name), claims(KNOWN[name]))
     assert found == log
-    assert confirmed.details == {"event_log": log.digest(), "event_log_records": len(log.events)}
+    registers = {"event_log_registers": "1,2,3"}
+    assert confirmed.details == {"event_log": log.digest(), "event_log_records": len(log.events), **registers}
     assert confirm_cc_event_log(log.to_bytes(), claims(KNOWN[name]))[1] == confirmed, "padding says nothing"
 
 
