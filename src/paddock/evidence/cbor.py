@@ -1,9 +1,10 @@
 """The CBOR of vendors' evidence: read strictly and in one form, and written in that form.
 
 A subset: whole numbers of 64 bits, byte strings, texts, arrays, maps, tags that the caller names, false, true and null.
-Lengths are definite and everything is as short as it can be, which is how the encoders of AWS (serde_cbor) and Arm
+Lengths are definite and everything is as short as it can be, which is how the encoders of AWS (a Rust serde) and Arm
 (QCBOR) write; keys of maps are numbers or texts, each once, in any order. Whatever is read is therefore exactly what
-`write_cbor` writes for it. A tag is a mark beside its value: nothing is ever made of it.
+`write_cbor` writes for it. The one exception is asked for by name: AWS's newer documents are a map whose end is marked
+(`open_map`). A tag is a mark beside its value: nothing is ever made of it.
 
 Source: RFC 8949 §3 and §4.1 (preferred serialization); docs/adr/0013-cbor.md; docs/spec/attestation.md (A-6).
 """
@@ -22,7 +23,9 @@ MAX_DEPTH = 16
 _NUMBER, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
 _SIMPLE_VALUES = {20: False, 21: True, 22: None}
 _SIMPLE_NUMBERS = {False: 20, True: 21, None: 22}
-_BREAKS = 31
+_INDEFINITE = 31
+_OPEN_MAP, _BREAK = b"\xbf", b"\xff"
+_PLAIN, _STRINGS = frozenset({_NUMBER, _NEGATIVE, _SIMPLE}), frozenset({_BYTES, _TEXT})
 _WORD = 1 << 64
 
 
@@ -34,13 +37,14 @@ class Tagged:
     value: Any
 
 
-def read_cbor(data: bytes, what: str, *, tags: Collection[int] = ()) -> Any:
+def read_cbor(data: bytes, what: str, *, tags: Collection[int] = (), open_map: bool = False) -> Any:
     """Read one value, nothing behind it.
 
     Args:
         data: at most 256 KiB.
         what: what it is called in a refusal, e.g. `Nitro document`.
         tags: numbers of the tags that may stand in it.
+        open_map: whether the outermost value may be a map of indefinite length.
 
     Returns:
         int, bytes, str, list, dict, bool, None or `Tagged`.
@@ -52,7 +56,7 @@ def read_cbor(data: bytes, what: str, *, tags: Collection[int] = ()) -> Any:
     if len(data) > MAX_BYTES:
         raise EvidenceMalformed(f"The {what} has {len(data)} bytes; at most {MAX_BYTES} are read.")
     reader = _Reader(data, what, tags)
-    value = reader.value(MAX_DEPTH)
+    value = reader.open_map() if open_map and data[:1] == _OPEN_MAP else reader.value(MAX_DEPTH)
     if reader.position != len(data):
         raise EvidenceMalformed(f"{len(data) - reader.position} bytes stand behind the {what}.")
     return value
@@ -151,19 +155,10 @@ class _Reader:
         if self._items < 0 or depth < 0:
             raise self._refuse("it holds too many values, or too deep")
         kind, argument = self._head()
-        if kind == _NUMBER:
-            return argument
-        if kind == _NEGATIVE:
-            return -1 - argument
-        if kind == _BYTES:
-            return self._take(argument)
-        if kind == _TEXT:
-            try:
-                return self._take(argument).decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise self._refuse("a text is not UTF-8") from error
-        if kind == _SIMPLE:
-            return _SIMPLE_VALUES[argument]
+        if kind in _PLAIN:
+            return argument if kind == _NUMBER else -1 - argument if kind == _NEGATIVE else _SIMPLE_VALUES[argument]
+        if kind in _STRINGS:
+            return self._string(kind, argument)
         if kind == _TAG:
             if argument not in self._tags:
                 raise self._refuse(f"the tag {argument} does not belong there")
@@ -173,18 +168,36 @@ class _Reader:
             raise self._refuse("it ends too early")
         if kind == _ARRAY:
             return [self.value(depth - 1) for _ in range(argument)]
-        return self._map(argument, depth - 1)
-
-    def _map(self, count: int, depth: int) -> dict[int | str, Any]:
         found: dict[int | str, Any] = {}
-        for _ in range(count):
-            key = self.value(depth)
-            if type(key) is not int and type(key) is not str:
-                raise self._refuse("a key is neither a number nor a text")
-            if key in found:
-                raise self._refuse("a key stands twice in a map")
-            found[key] = self.value(depth)
+        for _ in range(argument):
+            self._member(found, depth - 1)
         return found
+
+    def open_map(self) -> dict[int | str, Any]:
+        """A map of indefinite length."""
+        self._take(1)
+        found: dict[int | str, Any] = {}
+        while self._data[self.position : self.position + 1] != _BREAK:
+            self._member(found, MAX_DEPTH - 1)
+        self._take(1)
+        return found
+
+    def _member(self, found: dict[int | str, Any], depth: int) -> None:
+        key = self.value(depth)
+        if type(key) is not int and type(key) is not str:
+            raise self._refuse("a key is neither a number nor a text")
+        if key in found:
+            raise self._refuse("a key stands twice in a map")
+        found[key] = self.value(depth)
+
+    def _string(self, kind: int, length: int) -> bytes | str:
+        value = self._take(length)
+        if kind == _BYTES:
+            return value
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._refuse("a text is not UTF-8") from error
 
     def _head(self) -> tuple[int, int]:
         """Major type and argument."""
@@ -196,7 +209,7 @@ class _Reader:
             return kind, short
         if short < 24:
             return kind, short
-        if short == _BREAKS:
+        if short == _INDEFINITE:
             raise self._refuse("a length is not definite")
         if short > 27:
             raise self._refuse("it holds a reserved head")

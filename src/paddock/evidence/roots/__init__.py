@@ -29,11 +29,13 @@ class Anchors:
         certificates: roots.
         intermediates: certificates that came with named roots; trusted for nothing by themselves.
         keys: digests of public keys (`PublicKey.fingerprint`).
+        public_keys: those of them that were given as keys, for vendors whose platforms have no certificates.
     """
 
     certificates: frozenset[Certificate]
     intermediates: tuple[Certificate, ...]
     keys: frozenset[str]
+    public_keys: tuple[PublicKey, ...] = ()
 
     def trusts_key(self, key: PublicKey) -> bool:
         """Whether this very key is trusted, by itself or as that of a root."""
@@ -42,7 +44,9 @@ class Anchors:
 
 def root_names() -> list[str]:
     """Names of the roots that come with Paddock."""
-    return sorted(file.name.removesuffix(".pem") for file in resources.files(__name__).iterdir() if file.name.endswith(".pem"))
+    return sorted(
+        file.name.removesuffix(".pem") for file in resources.files(__name__).iterdir() if file.name.endswith(".pem")
+    )
 
 
 @cache
@@ -68,7 +72,8 @@ def read_anchor(text: str) -> Anchors:
         if _DIGEST.fullmatch(text):
             return Anchors(frozenset(), (), frozenset({text}))
         if "BEGIN PUBLIC KEY" in text:
-            return Anchors(frozenset(), (), frozenset({PublicKey.from_pem(text.strip()).fingerprint()}))
+            key = PublicKey.from_pem(text.strip())
+            return Anchors(frozenset(), (), frozenset({key.fingerprint()}), (key,))
         chain = Certificate.from_pem(text) if "BEGIN CERTIFICATE" in text else named_root(text)
         return Anchors(frozenset(chain[-1:]), chain[:-1], frozenset({chain[-1].public_key().fingerprint()}))
     except CryptoRefused as error:
@@ -82,6 +87,7 @@ def _anchors(roots: tuple[str, ...]) -> Anchors:
         frozenset().union(*(each.certificates for each in read)),
         tuple(certificate for each in read for certificate in each.intermediates),
         frozenset().union(*(each.keys for each in read)),
+        tuple(key for each in read for key in each.public_keys),
     )
 
 
