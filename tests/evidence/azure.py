@@ -234,6 +234,7 @@ def _td_svn(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
 
 def _td_setting(maker: AzureMaker, sample: Sample) -> Iterator[Attempt]:
     yield from _setting(maker, sample)
+    yield _attempt(maker, maker.evidence(REPORT, attributes=0))
     for bit in (29, 30, 63):
         yield _attempt(maker, maker.evidence(REPORT, attributes=1 << 28 | 1 << bit))
 

@@ -33,7 +33,7 @@ from paddock.errors import CryptoRefused, EvidenceMalformed, EvidenceNotTrusted
 from paddock.evidence.claims import Claims, registers_digest
 from paddock.evidence.collateral import Collateral, CollateralNeed
 from paddock.evidence.providers.snp import SnpProvider
-from paddock.evidence.providers.tdx import TdxProvider
+from paddock.evidence.providers.tdx import TdxProvider, verify_td
 from paddock.evidence.providers.tpm import Pcrs, pcrs_json, verify_quote
 from paddock.evidence.reading import Reader
 from paddock.evidence.tpm_structures import RSAPSS, RSASSA, AttestationKey, read_signature
@@ -186,7 +186,11 @@ class AzureProvider:
         parts = _read(body)
         # 1.
         report = unb64(parts.report)
-        hardware = _hardware(parts.hardware).verify(report, trust=trust, collateral=collateral, now=now)
+        known: dict[str, Any] = {"trust": trust, "collateral": collateral, "now": now}
+        if parts.hardware == SNP:
+            hardware = SnpProvider().verify(report, **known)
+        else:
+            hardware = verify_td(report, **known, paravisor=True)
         # 2. What a guest can ask for says a privilege level of its own; no policy can allow that here. A TD has one report
         # alone, and no part of it but its paravisor can ask for that.
         if parts.hardware == SNP and any(report[_PRIVILEGE_AT]):

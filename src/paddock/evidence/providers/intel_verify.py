@@ -35,6 +35,7 @@ from paddock.errors import (
 from paddock.evidence.collateral import INTEL_PCS, Collateral
 from paddock.evidence.providers.intel import PlatformId, Published, check_published, platform_id, read_published
 from paddock.evidence.providers.intel_quote import Quote
+from paddock.evidence.providers.intel_tcb import platform_claims
 from paddock.evidence.roots import anchors
 from paddock.evidence.trust import VendorTrust
 
@@ -49,6 +50,7 @@ _STATE_REASONS = (
     "module TCB level",
     "current TDX TCB",
 )
+_SEPT_VE = "Verification failed: SEPT_VE_DISABLE is not enabled"
 _SETTING_REASONS = (
     "service TD",
     "SERVTD_EXT",
@@ -122,6 +124,7 @@ def judge(
     trust: VendorTrust,
     collateral: Collateral,
     now: datetime,
+    sept_ve: bool = False,
 ) -> Platform:
     """Verify a quote with the collateral of its platform, and return what Intel says of that platform.
 
@@ -136,6 +139,7 @@ def judge(
         trust: the relying party's section.
         collateral: what is at hand.
         now: the time to judge by.
+        sept_ve: whether a TD may lack SEPT_VE_DISABLE, and does not differ from what dcap-qvl takes in anything else.
 
     Raises:
         EvidenceRefused, CryptoRefused: the first of these that does not hold.
@@ -169,9 +173,13 @@ def judge(
     try:
         verifier = QuoteVerifier(root.der)
         found = verifier.verify_with_policy(quote.data, published.whole, seconds, QuotePolicy.claims_only(seconds))
+        claims = json.loads(found.to_json())
     except ValueError as error:
-        _explain(str(error), quote, trust, now)
-    claims = json.loads(found.to_json())
+        if not sept_ve or str(error) != _SEPT_VE:
+            _explain(str(error), quote, trust, now)
+        # Attributes are the last that it looks at. Nothing is left to its order: all is verified here too.
+        check_signatures(quote, trust, now)
+        claims = platform_claims(quote, published, root)
     if claims["platform"]["pck"]["pce_id"] != list(published.pce_id):
         raise EvidenceNotTrusted("The collateral is for platforms with another provisioning enclave.")
     return _platform(claims, platform, key, published, root)

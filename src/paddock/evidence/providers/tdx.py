@@ -19,6 +19,7 @@ from paddock.evidence.reading import Reader
 from paddock.evidence.trust import VendorTrust
 
 MEDIA_TYPE = "application/vnd.paddock.tdx-quote.v1"
+SEPT_VE = "sept-ve"
 _DEBUG = 0xFF  # the whole group "TD under debug": with any of it, Intel says, the TD is not to be trusted
 _SEPT_VE_DISABLE = 28
 # ICSSD and LASS harden a TD.
@@ -75,48 +76,68 @@ class TdxProvider:
 
     def verify(self, body: bytes, *, trust: VendorTrust, collateral: Collateral, now: datetime) -> Claims:
         """Verify a TD's quote; see `EvidenceProvider.verify` and `intel_verify.judge`."""
-        quote = read_quote(body, TDX)
-        report = read_td_report(quote.report, quote.kind)
-        settings = td_settings(report)
-        platform = judge(
-            quote,
-            TDX,
-            debug=bool(report.attributes & _DEBUG),
-            trust=trust,
-            collateral=collateral,
-            now=now,
-        )
-        fields, registers = report.fields, report.registers
-        more = {"tee_tcb_svn2": fields["tee_tcb_svn2"].hex()} if quote.kind == TD_1_5 else {}
-        return Claims(
-            provider=self.name,
-            tee="confidential-vm",
-            measurement=registers_digest(self.name, registers),
-            report_data=fields["report_data"],
-            debug=False,  # `judge` refused it otherwise
-            simulated=False,
-            signer=platform.signer,
-            issued=None,
-            registers=registers,
-            tcb_status=platform.tcb_status,
-            advisories=platform.advisories,
-            svns={**platform.svns, **_svns(fields["tee_tcb_svn"])},
-            settings=platform.settings | settings,
-            collateral=(platform.collateral,),
-            collateral_issued=platform.issued,
-            details={
-                **platform.details,
-                "attributes": f"{report.attributes:016x}",
-                "mr_owner": fields["mr_owner"].hex(),
-                "mr_owner_config": fields["mr_owner_config"].hex(),
-                "mr_seam": fields["mr_seam"].hex(),
-                "mr_signer_seam": fields["mr_signer_seam"].hex(),
-                "quote_version": quote.version,
-                "tee_tcb_svn": fields["tee_tcb_svn"].hex(),
-                "xfam": f"{report.xfam:016x}",
-                **more,
-            },
-        )
+        return verify_td(body, trust=trust, collateral=collateral, now=now)
+
+
+def verify_td(
+    body: bytes, *, trust: VendorTrust, collateral: Collateral, now: datetime, paravisor: bool = False
+) -> Claims:
+    """Verify a TD's quote; see `EvidenceProvider.verify` and `intel_verify.judge`.
+
+    Args:
+        body: the quote.
+        trust: the relying party's section.
+        collateral: what is at hand.
+        now: the time to judge by.
+        paravisor: whether one runs in the TD, below its guest. Then SEPT_VE_DISABLE may be off, where nothing else is
+            unusual; the setting `sept-ve` says so.
+
+    Raises:
+        EvidenceRefused, CryptoRefused: see `EvidenceProvider.verify`.
+    """
+    quote = read_quote(body, TDX)
+    report = read_td_report(quote.report, quote.kind)
+    settings = td_settings(report)
+    platform = judge(
+        quote,
+        TDX,
+        debug=bool(report.attributes & _DEBUG),
+        trust=trust,
+        collateral=collateral,
+        now=now,
+        sept_ve=paravisor and settings == {SEPT_VE},
+    )
+    fields, registers = report.fields, report.registers
+    more = {"tee_tcb_svn2": fields["tee_tcb_svn2"].hex()} if quote.kind == TD_1_5 else {}
+    return Claims(
+        provider=TDX,
+        tee="confidential-vm",
+        measurement=registers_digest(TDX, registers),
+        report_data=fields["report_data"],
+        debug=False,  # `judge` refused it otherwise
+        simulated=False,
+        signer=platform.signer,
+        issued=None,
+        registers=registers,
+        tcb_status=platform.tcb_status,
+        advisories=platform.advisories,
+        svns={**platform.svns, **_svns(fields["tee_tcb_svn"])},
+        settings=platform.settings | settings,
+        collateral=(platform.collateral,),
+        collateral_issued=platform.issued,
+        details={
+            **platform.details,
+            "attributes": f"{report.attributes:016x}",
+            "mr_owner": fields["mr_owner"].hex(),
+            "mr_owner_config": fields["mr_owner_config"].hex(),
+            "mr_seam": fields["mr_seam"].hex(),
+            "mr_signer_seam": fields["mr_signer_seam"].hex(),
+            "quote_version": quote.version,
+            "tee_tcb_svn": fields["tee_tcb_svn"].hex(),
+            "xfam": f"{report.xfam:016x}",
+            **more,
+        },
+    )
 
 
 def read_td_report(data: bytes, kind: int) -> TdReport:
@@ -139,11 +160,12 @@ def td_settings(report: TdReport) -> frozenset[str]:
     `service-td`, `migration`: another TD takes part in its life, and can move it to another machine. `sept-ve`: the host
     can make it take an exception on any page. `perfmon`, `key-locker`, `protection-keys`, `provisioning-agent`: it may use
     features that Intel lists as touching a TD's security or its devices. `unknown-attribute`: one that had no meaning when
-    this was written. dcap-qvl refuses `service-td`, `migration`, `sept-ve` and `unknown-attribute` whatever a policy says.
+    this was written. dcap-qvl refuses `service-td`, `migration`, `sept-ve` and `unknown-attribute` whatever a policy says;
+    `sept-ve` can be allowed where a paravisor runs.
     """
     found = {name for bit, name in _ATTRIBUTES.items() if report.attributes >> bit & 1}
     if not report.attributes >> _SEPT_VE_DISABLE & 1:
-        found.add("sept-ve")
+        found.add(SEPT_VE)
     if any(report.fields.get("mr_service_td", b"")):
         found.add("service-td")
     if report.attributes & ~(_HARMLESS | _DEBUG | sum(1 << bit for bit in _ATTRIBUTES)):
