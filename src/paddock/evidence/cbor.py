@@ -101,6 +101,13 @@ class Members:
             raise EvidenceMalformed(f"The {self._what} has no member {key!r}.")
         return self._left.pop(key)
 
+    def skip_null(self, key: int | str) -> bool:
+        """Whether the member is null; it is then taken."""
+        if self._left.get(key, b"") is not None:
+            return False
+        del self._left[key]
+        return True
+
     def octets(self, key: int | str, lengths: Container[int]) -> bytes:
         """A byte string of one of these lengths. Raises EvidenceMalformed."""
         value = self.take(key)
