@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -29,7 +28,7 @@ def is_digest(text: object) -> bool:
 
 def b64(data: bytes) -> str:
     """Standard base64 with padding (RFC 4648 §4)."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def unb64(text: object, length: int | None = None) -> bytes:
@@ -45,8 +44,8 @@ def unb64(text: object, length: int | None = None) -> bytes:
     if not isinstance(text, str):
         raise EncodingRefused("A base64 field is not a string.")
     try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
-    except (ValueError, binascii.Error) as error:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
         raise EncodingRefused("A field is not base64.") from error
     if b64(data) != text:
         raise EncodingRefused("A field is not canonical base64.")

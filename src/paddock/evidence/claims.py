@@ -9,6 +9,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from paddock.crypto.canonical import canonical
 from paddock.crypto.digest import sha256_id
@@ -114,7 +115,12 @@ def registers_digest(provider: str, registers: Mapping[str, str]) -> str:
         provider: the provider's name, e.g. `tdx`.
         registers: every register by name, as lower-case hex.
     """
-    return sha256_id(registers_text(provider, registers).encode("utf-8"))
+    return _registers_digest(provider, tuple(sorted(registers.items())))  # A-10
+
+
+@lru_cache(maxsize=256)  # one machine shows the same registers again and again
+def _registers_digest(provider: str, registers: tuple[tuple[str, str], ...]) -> str:
+    return sha256_id(registers_text(provider, dict(registers)).encode("utf-8"))
 
 
 def registers_text(provider: str, registers: Mapping[str, str]) -> str:

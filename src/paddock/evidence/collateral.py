@@ -110,7 +110,7 @@ class Collateral:
             CollateralInvalid: anything that `to_bytes` could not have written.
         """
         try:
-            parse_canonical(data, max_bytes=MAX_COLLATERAL_BYTES)
+            parse_canonical(data, max_bytes=MAX_COLLATERAL_BYTES)  # A-15
             file = _File.model_validate_json(data)
             return cls(CollateralItem(row.kind, key, row.fetched, unb64(row.body)) for key, row in file.items.items())
         except (CryptoRefused, ValidationError) as error:
