@@ -15,6 +15,7 @@ import pytest
 
 from paddock.channel import OwnEnd, ServerTls
 from paddock.channel.end import LIFE, now
+from paddock.channel.judged import REUSED_FOR
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.tls import TlsKey
 from paddock.errors import (
@@ -64,8 +65,6 @@ from tests.fixtures.cast import MEASUREMENT, member, private_keys
 from tests.fixtures.keepers import make_keeper
 from tests.fixtures.proof import POLICY, evidence
 
-MOMENT = now()
-
 
 def made(
     identity: Identity,
@@ -81,7 +80,7 @@ def made(
 ) -> bytes:
     """A certificate; what is `certified` or `shown` instead is a lie."""
     key = key or TlsKey.generate()
-    statement = TlsStatement(identity, key.public.fingerprint(), MOMENT + start, MOMENT + start + life, role)
+    statement = TlsStatement(identity, key.public.fingerprint(), now() + start, now() + start + life, role)
     proof = attest(statement.report_data()) if attested else None
     if shown is not None:
         statement = replace(statement, identity=shown)
@@ -93,26 +92,26 @@ IDENTITY = Identity("keeper", SERVER.public())
 
 def refused(certificate: bytes | None, words: str, role: Role = "server") -> None:
     with pytest.raises(PeerRefused, match=words):
-        read_peer(certificate, role=role, now=MOMENT)
+        read_peer(certificate, role=role, now=now())
 
 
 def test_a19_signature_and_evidence_are_over_this_very_certificate() -> None:
     honest = made(IDENTITY, SERVER, attested=True)
-    peer = read_peer(honest, role="server", now=MOMENT)
+    peer = read_peer(honest, role="server", now=now())
     wanted = expected(attested=True)
-    check_server(peer, wanted, collateral=Collateral(), now=MOMENT)
+    check_server(peer, wanted, collateral=Collateral(), now=now())
     # a signature for another TLS key, by other keys, for another identity
     refused(made(IDENTITY, SERVER, certified=TlsKey.generate()), "did not sign")
     refused(made(IDENTITY, CLIENT), "did not sign")
     # evidence that was made for another certificate of the same keeper
     other = make_certificate(
         key := TlsKey.generate(),
-        TlsStatement(IDENTITY, key.public.fingerprint(), MOMENT, MOMENT + LIFE, "server"),
+        TlsStatement(IDENTITY, key.public.fingerprint(), now(), now() + LIFE, "server"),
         SERVER,
         peer.evidence,
     )
     with pytest.raises(BindingMismatch):
-        check_server(read_peer(other, role="server", now=MOMENT), wanted, collateral=Collateral(), now=MOMENT)
+        check_server(read_peer(other, role="server", now=now()), wanted, collateral=Collateral(), now=now())
 
 
 def test_a19_a_run_asks_a_keeper_as_the_run_that_its_certificate_names(tmp_path: Path) -> None:
@@ -149,13 +148,13 @@ def test_a19_a_run_asks_a_keeper_as_the_run_that_its_certificate_names(tmp_path:
 
 
 def test_a20_nobody_goes_on_with_another_than_the_expected() -> None:
-    peer = read_peer(made(IDENTITY, SERVER), role="server", now=MOMENT)
-    attested = read_peer(made(IDENTITY, SERVER, attested=True), role="server", now=MOMENT)
-    check_server(peer, expected(), collateral=Collateral(), now=MOMENT)
+    peer = read_peer(made(IDENTITY, SERVER), role="server", now=now())
+    attested = read_peer(made(IDENTITY, SERVER, attested=True), role="server", now=now())
+    check_server(peer, expected(), collateral=Collateral(), now=now())
 
     def not_taken(found: Peer, wanted: ExpectedServer, error: type[PaddockError], words: str) -> None:
         with pytest.raises(error, match=words):
-            check_server(found, wanted, collateral=Collateral(), now=MOMENT)
+            check_server(found, wanted, collateral=Collateral(), now=now())
 
     not_taken(peer, expected(CLIENT), PeerRefused, "expected is")  # an unknown name
     not_taken(peer, expected(kind="hub"), PeerRefused, "expected is")  # the right keys as another thing
@@ -171,13 +170,13 @@ def test_a20_nobody_goes_on_with_another_than_the_expected() -> None:
 def test_a20_an_extra_piece_a_debug_environment_and_an_empty_set_are_refused() -> None:
     def with_pieces(change: Any) -> bytes:
         key = TlsKey.generate()
-        statement = TlsStatement(IDENTITY, key.public.fingerprint(), MOMENT, MOMENT + LIFE, "server")
+        statement = TlsStatement(IDENTITY, key.public.fingerprint(), now(), now() + LIFE, "server")
         return make_certificate(key, statement, SERVER, change(statement.report_data()))
 
     wanted = expected(attested=True)
 
     def judged(certificate: bytes) -> None:
-        check_server(read_peer(certificate, role="server", now=MOMENT), wanted, collateral=Collateral(), now=MOMENT)
+        check_server(read_peer(certificate, role="server", now=now()), wanted, collateral=Collateral(), now=now())
 
     def extra(data: bytes) -> EvidenceSet:
         return EvidenceSet({**attest(data).pieces, "gpu-0": evidence(data, tee="software")})
@@ -272,7 +271,7 @@ def test_a21_not_one_byte_of_a_request_reaches_a_server_that_did_not_pass(kind: 
     key = TlsKey.generate()
     certificate = {
         "another keeper": lambda: made(Identity("keeper", CLIENT.public()), CLIENT, key=key),
-        "no statement": lambda: key.certificate(b"{}", not_before=MOMENT, not_after=MOMENT + LIFE),
+        "no statement": lambda: key.certificate(b"{}", not_before=now(), not_after=now() + LIFE),
         "no evidence": lambda: made(IDENTITY, SERVER, key=key),
     }[kind]()
     wanted = expected(attested=kind == "no evidence")
@@ -305,19 +304,17 @@ def test_a21_a_gate_that_breaks_admits_nobody() -> None:
 
 
 def test_a22_a_certificate_out_of_its_time_or_valid_for_long_is_refused() -> None:
-    read_peer(made(IDENTITY, SERVER), role="server", now=MOMENT)
+    read_peer(made(IDENTITY, SERVER), role="server", now=now())
     refused(made(IDENTITY, SERVER, start=timedelta(seconds=30)), "not valid now")
     refused(made(IDENTITY, SERVER, start=timedelta(seconds=-300)), "not valid now")
     refused(made(IDENTITY, SERVER, life=timedelta(days=1)), "too long")
 
 
 def test_a22_an_end_makes_itself_a_new_key_at_half_of_its_validity(monkeypatch: pytest.MonkeyPatch) -> None:
-    from paddock.channel import end as module
-
     own = server_end(attested=True)
     first = own.credentials()
     assert own.credentials() is first
-    monkeypatch.setattr(module, "now", lambda: MOMENT + LIFE / 2 + timedelta(seconds=5))
+    monkeypatch.setattr("paddock.channel.end.now", lambda: now() + LIFE / 2 + timedelta(seconds=1))
     second = own.credentials()
     assert second.certificate != first.certificate
     assert second.key != first.key
@@ -337,12 +334,12 @@ def test_a22_a_server_shows_a_new_certificate_and_a_client_that_is_out_of_date_i
     tls = ServerTls(own, None, admit_all)
     with serving(tls) as url, pytest.MonkeyPatch.context() as patched:
         look(url)
-        patched.setattr(own, "_made", replace(own.credentials(), renew_at=MOMENT))
+        patched.setattr(own, "_made", replace(own.credentials(), renew_at=now()))
         tls.renew()
         look(url)
         with client(url, expected(), run_end()) as asking:
             assert asking.get("/v1/health")
-            patched.setattr("paddock.channel.server.now", lambda: MOMENT + timedelta(hours=2))
+            patched.setattr("paddock.channel.server.now", lambda: now() + timedelta(hours=2))
             with pytest.raises(PeerRefused, match="out of date"):
                 asking.get("/v1/health")
     assert shown[0] != shown[1]
@@ -429,3 +426,50 @@ def test_a25_no_key_is_deposited_with_a_keeper_that_did_not_prove_itself(tmp_pat
     with serving(genuine, heard) as url, pytest.raises(PaddockError):  # what it answers is not signed
         deposit(url)
     assert len(heard.requests) == 1
+
+
+def test_a21_a_client_that_comes_back_is_not_judged_anew_until_something_changed(tmp_path: Path) -> None:
+    judged: list[str] = []
+    basis = [object(), object()]
+    tls = ServerTls(server_end(), None, lambda peer: judged.append(peer.identity.kind), lambda: tuple(basis))
+
+    def come(own: OwnEnd) -> int:
+        with client(url, expected(), own) as asking:
+            asking.get("/v1/health")
+        return len(judged)
+
+    with serving(tls) as url, pytest.MonkeyPatch.context() as patched:
+        first, second = run_end(), run_end()
+        assert (come(first), come(first), come(second)) == (1, 1, 2)
+        basis[1] = object()  # another policy, or other collateral
+        assert come(first) == 3
+        patched.setattr("paddock.channel.server.now", lambda: now() + REUSED_FOR)
+        assert come(first) == 4
+
+
+def test_a21_a_keeper_judges_anew_once_its_policy_is_another(tmp_path: Path) -> None:
+    kept = make_keeper(tmp_path, "north")
+    kept.clock.now = now()
+    before = kept.keeper.admits_by()
+    assert all(a is b for a, b in zip(kept.keeper.admits_by(), before, strict=True))
+    kept.home.replace_policy("")
+    assert kept.keeper.admits_by()[0] is not before[0]
+    peer = read_peer(run_end().credentials().certificate, role="client", now=now())
+    with pytest.raises(EvidenceNotTrusted):
+        kept.keeper.admit(peer)
+
+
+def test_a21_refusals_are_not_remembered() -> None:
+    asked: list[int] = []
+
+    def gate(_peer: Peer) -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            raise PeerRefused("not yet")
+
+    own = run_end()
+    with serving(ServerTls(server_end(), None, gate, lambda: ())) as url:
+        with client(url, expected(), own) as asking, pytest.raises(PeerRefused, match="not yet"):
+            asking.get("/v1/health")
+        with client(url, expected(), own) as asking:
+            assert asking.get("/v1/health")

@@ -9,14 +9,18 @@ import ssl
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from paddock.channel.end import LIFE, Credentials, OwnEnd, now
+from paddock.channel.judged import Judged
 from paddock.evidence.collateral import Collateral
-from paddock.evidence.tls import ExpectedServer, check_server, read_peer
+from paddock.evidence.tls import ExpectedServer, Peer, check_server, read_peer
 
 PLAIN_NAME, EVIDENCE_NAME = "identity.paddock.internal", "evidence.paddock.internal"
 """What a client calls the server in its greeting: whether it expects evidence. Nobody resolves these names."""
+
+
+_NOTHING_KNOWN = Collateral()
 
 
 class _Context(ssl.SSLContext):
@@ -47,20 +51,21 @@ class ClientTls:
     Args:
         expected: whom to go on with.
         own: what this end shows where it is asked; None where it is nobody in particular.
-        collateral: what is known of platforms, loaded for each verification.
+        collateral: what is known of platforms, asked for each connection; the same object where nothing changed.
     """
 
     def __init__(
         self,
         expected: ExpectedServer,
         own: OwnEnd | None = None,
-        collateral: Callable[[], Collateral] = Collateral,
+        collateral: Callable[[], Collateral] = lambda: _NOTHING_KNOWN,
     ) -> None:
         self.server_name = PLAIN_NAME if expected.evidence is None else EVIDENCE_NAME
         self._expected, self._own, self._collateral = expected, own, collateral
         self._lock = threading.Lock()
         self._loaded: Credentials | None = None
         self._good_until: datetime | None = None
+        self._judged: Judged[Peer] = Judged()
         self._context = self._make_context()
 
     def context(self) -> ssl.SSLContext:
@@ -97,14 +102,14 @@ class ClientTls:
         return context
 
     def _check(self, certificate: bytes | None) -> None:
-        moment = now()
-        peer = read_peer(certificate, role="server", now=moment)
-        check_server(peer, self._expected, collateral=self._collateral(), now=moment)
+        moment, collateral = now(), self._collateral()
+
+        def judge() -> tuple[Peer, datetime]:
+            peer = read_peer(certificate, role="server", now=moment)
+            check_server(peer, self._expected, collateral=collateral, now=moment)
+            return peer, peer.not_after
+
+        peer = self._judged.verdict(certificate or b"", (collateral,), moment, judge)
         until = min(peer.not_after, moment + LIFE / 2)
         with self._lock:
             self._good_until = until if self._good_until is None else min(until, self._good_until)
-
-
-def extensions(tls: ClientTls | None) -> dict[str, Any]:
-    """What httpx needs for a request over this connection."""
-    return {} if tls is None else {"sni_hostname": tls.server_name}

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from paddock.channel.client import EVIDENCE_NAME
 from paddock.channel.end import LIFE, Credentials, OwnEnd, now
+from paddock.channel.judged import Judged
 from paddock.crypto.tls import carrier_certificate
 from paddock.evidence.tls import Peer, read_peer
 
@@ -27,10 +29,19 @@ class ServerTls:
         plain: the end without evidence, for clients that expect none.
         attested: the end with evidence; None where this server has none to show.
         gate: judges clients. None asks them for no certificate: such a server believes nobody because of a connection.
+        basis: what the gate judges by, e.g. policy and collateral: while these are the same objects, a client that comes
+            back with the same certificate is not judged anew (A-21). None judges everybody anew.
     """
 
-    def __init__(self, plain: OwnEnd, attested: OwnEnd | None = None, gate: Gate | None = None) -> None:
-        self._gate = gate
+    def __init__(
+        self,
+        plain: OwnEnd,
+        attested: OwnEnd | None = None,
+        gate: Gate | None = None,
+        basis: Callable[[], tuple[object, ...]] | None = None,
+    ) -> None:
+        self._gate, self._basis = gate, basis
+        self._judged: Judged[Peer] = Judged()
         self._ends = [(plain, self._make_context())]
         if attested is not None:
             self._ends.append((attested, self._make_context()))
@@ -75,11 +86,18 @@ class ServerTls:
             PeerRefused: it may not (A-20), or its certificate is not in order.
             EvidenceRefused, CertificateRefused: its evidence does not pass.
         """
-        peer = read_peer(certificate, role="client", now=now())  # A-23
-        if self._gate is None:
+        gate, moment = self._gate, now()
+        if gate is None:
             raise RuntimeError("this server asks nobody")
-        self._gate(peer)
-        return peer
+
+        def judge() -> tuple[Peer, datetime]:
+            peer = read_peer(certificate, role="client", now=moment)  # A-23
+            gate(peer)
+            return peer, peer.not_after
+
+        if self._basis is None:
+            return judge()[0]
+        return self._judged.verdict(certificate or b"", self._basis(), moment, judge)
 
     def is_current(self, peer: Any) -> bool:
         """Whether a client that was admitted is still within its time (A-22)."""

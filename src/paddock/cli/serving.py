@@ -34,7 +34,7 @@ def serve_keeper(home: KeeperHome, url: str, proof: str = NO_ATTESTER) -> Served
         AttesterUnavailable: the attester's address is not understood.
     """
     keeper = open_keeper(home)
-    tls = ServerTls(*_ends("keeper", home.keys, proof), keeper.admit) if is_https(url) else None
+    tls = ServerTls(*_ends("keeper", home.keys, proof), keeper.admit, keeper.admits_by) if is_https(url) else None
     return Served("keeper", create_keeper_app(keeper), *host_and_port(url), tls)
 
 

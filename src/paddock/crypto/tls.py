@@ -4,7 +4,7 @@ OpenSSL lets a server see a client's certificate only if somebody that it trusts
 its private key is a constant that everybody can compute, so that a certificate by it says nothing. What counts is the
 extension, which `paddock.evidence.tls` verifies.
 
-Source: RFC 5280; RFC 8446 §4.4.2; docs/spec/attestation.md §8 (A-19); docs/adr/0012-attested-tls.md.
+Source: RFC 5280; RFC 8446 §4.4.2; draft-ietf-rats-msg-wrap (id-pe-cmw); docs/spec/attestation.md §8 (A-19); docs/adr/0012-attested-tls.md.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from cryptography import x509
+from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from paddock.crypto.public_key import PublicKey
+from paddock.errors import EncodingRefused
 
 STATEMENT_OID = "2.25.180063146152566467919398940030428929589"
-"""Of the extension: a random UUID's (ITU-T X.667), which nobody else has."""
+"""Of the extension with the statement: a random UUID's (ITU-T X.667), which nobody else has."""
+EVIDENCE_OID = "1.3.6.1.5.5.7.1.35"
+"""id-pe-cmw, of the extension with evidence: a Conceptual Message Wrapper."""
 _CURVE = ec.SECP256R1()
 _CARRIER_LABEL = b"paddock/tls/carrier/v1"
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "paddock")])
@@ -44,19 +48,21 @@ class TlsKey:
         """A fresh key from the operating system's random source."""
         return cls(ec.generate_private_key(_CURVE))
 
-    def certificate(self, statement: bytes, *, not_before: datetime, not_after: datetime) -> bytes:
-        """A certificate for this key with the statement in its extension.
+    def certificate(
+        self, statement: bytes, evidence: str | None = None, *, not_before: datetime, not_after: datetime
+    ) -> bytes:
+        """A certificate for this key with the statement, and where there is some the evidence, in its extensions.
 
         Args:
-            statement: the extension's value.
+            statement: the value of the extension `STATEMENT_OID`.
+            evidence: a Conceptual Message Wrapper in JSON, for the extension `EVIDENCE_OID`.
             not_before: start of validity, whole seconds.
             not_after: end of validity, whole seconds.
 
         Returns:
             The certificate in DER.
         """
-        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(STATEMENT_OID), statement)
-        made = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(_NAME)
             .issuer_name(_CARRIER_NAME)
@@ -64,10 +70,13 @@ class TlsKey:
             .serial_number(x509.random_serial_number())
             .not_valid_before(not_before)
             .not_valid_after(not_after)
-            .add_extension(extension, critical=False)  # OpenSSL refuses critical ones that it does not know
-            .sign(_carrier_key(), hashes.SHA256())
         )
-        return made.public_bytes(serialization.Encoding.DER)
+        values = {STATEMENT_OID: statement} | ({} if evidence is None else {EVIDENCE_OID: asn1.encode_der(evidence)})
+        for oid, value in values.items():
+            extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
+            # OpenSSL refuses critical extensions that it does not know.
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(_carrier_key(), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     def to_encrypted_pem(self) -> tuple[bytes, str]:
         """The private key as PKCS #8, encrypted under a password that is made for it, and the password.
@@ -78,6 +87,18 @@ class TlsKey:
         encryption = serialization.BestAvailableEncryption(password.encode("ascii"))
         pem = self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         return pem, password
+
+
+def read_evidence_extension(value: bytes) -> str:
+    """The JSON of a Conceptual Message Wrapper in the extension `EVIDENCE_OID`.
+
+    Raises:
+        EncodingRefused: it is not DER of a UTF8String, or something stands behind it.
+    """
+    try:
+        return asn1.decode_der(str, value)
+    except ValueError as error:
+        raise EncodingRefused("The evidence in a certificate is not well formed.") from error
 
 
 def certificate_pem(der: bytes) -> bytes:

@@ -119,6 +119,10 @@ class Certificate:
             raise EncodingRefused("A certificate's extensions are not well formed.") from error
         return found.value.value if isinstance(found.value, x509.UnrecognizedExtension) else found.value.public_bytes()
 
+    def extension_oids(self) -> frozenset[str]:
+        """The OIDs of all its extensions. Raises CertificateRefused."""
+        return frozenset(extension.oid.dotted_string for extension in self._extensions())
+
     def is_issued_by(self, issuer: Certificate) -> bool:
         """Whether the issuer's name stands in it and the issuer's key signed it."""
         try:

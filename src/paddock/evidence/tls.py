@@ -1,8 +1,8 @@
 """What a certificate of attested TLS says, and whom the other end goes on with.
 
-The extension of the certificate is the canonical JSON of `version`, `identity`, `signature` and `evidence` (a wrapper, or
-null). Signature and evidence are over one value, which names the certificate's own key, its validity and its role; so
-neither serves another certificate.
+One extension of the certificate is the canonical JSON of `version`, `identity` and `signature`; another, where evidence is
+shown, its wrapper. Signature and evidence are over one value, which names the certificate's own key, its validity and its
+role; so neither serves another certificate.
 
     statement   = {"identity", "key", "not_after", "not_before", "role"}
     report data = SHA-512("paddock/tls/v1" || 0x00 || canonical JSON of the statement)      64 bytes
@@ -13,6 +13,7 @@ Source: docs/spec/attestation.md §8 (A-19, A-20, A-22, A-23); docs/adr/0012-att
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import b64, is_digest, unb64
 from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.crypto.moment import write_moment
-from paddock.crypto.tls import STATEMENT_OID, TlsKey
+from paddock.crypto.tls import EVIDENCE_OID, STATEMENT_OID, TlsKey, read_evidence_extension
 from paddock.crypto.x509 import Certificate
 from paddock.errors import (
     CertificateExpired,
@@ -42,10 +43,11 @@ Kind = Literal["hub", "keeper", "party", "run"]
 VERSION = "paddock/tls/v1"
 KINDS = ("hub", "keeper", "party", "run")
 MAX_VALIDITY = timedelta(hours=1)
-MAX_STATEMENT_BYTES = 90 << 10
+MAX_WRAPPER_BYTES = 90 << 10
 """OpenSSL takes at most 100 KiB of certificates from a peer."""
 _LABEL = b"paddock/tls/v1\0"
-_MEMBERS = frozenset({"version", "identity", "signature", "evidence"})
+_MEMBERS = frozenset({"version", "identity", "signature"})
+_MAX_BODY_BYTES = 8 << 10
 _PLAIN, _RUN = frozenset({"kind", "keys"}), frozenset({"kind", "keys", "contract", "run", "level"})
 _LEVELS = frozenset({"L1", "L2", "L3", "L4", "L5"})
 
@@ -135,14 +137,12 @@ def make_certificate(key: TlsKey, statement: TlsStatement, signer: PrivateKeys, 
             "version": VERSION,
             "identity": statement.identity.to_dict(),
             "signature": b64(signer.sign.sign(statement.report_data())),
-            "evidence": None if evidence is None else evidence.to_wrapper(),
         }
     )
-    if len(body) > MAX_STATEMENT_BYTES:
-        raise EvidenceMalformed(
-            f"It has {len(body)} bytes with its wrapper; a certificate takes {MAX_STATEMENT_BYTES}."
-        )
-    return key.certificate(body, not_before=statement.not_before, not_after=statement.not_after)
+    wrapper = None if evidence is None else _compact(evidence)
+    if wrapper is not None and len(wrapper) > MAX_WRAPPER_BYTES:
+        raise EvidenceMalformed(f"Its wrapper has {len(wrapper)} bytes; a certificate takes {MAX_WRAPPER_BYTES}.")
+    return key.certificate(body, wrapper, not_before=statement.not_before, not_after=statement.not_after)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Peer:
 def read_peer(certificate: bytes | None, *, role: Role, now: datetime) -> Peer:
     """Read the certificate that the other end proved to hold the key of.
 
-    1. There is one, within its time, which is short. 2. Its extension has the one form. 3. The identity that it names
+    1. There is one, within its time, which is short. 2. Its extensions have the one form. 3. The identity that it names
     signed for this very key, time and role.
 
     Args:
@@ -184,11 +184,12 @@ def read_peer(certificate: bytes | None, *, role: Role, now: datetime) -> Peer:
         read.check_time(now)
         if read.not_after - read.not_before > MAX_VALIDITY:
             raise PeerRefused("Its certificate is valid for too long.")
-        read.check_extensions()
         # 2. A-6
+        if not {STATEMENT_OID} <= read.extension_oids() <= {STATEMENT_OID, EVIDENCE_OID}:
+            raise EvidenceMalformed("Its extensions are others.")
         body = _body(read.extension(STATEMENT_OID))
         identity = Identity.from_dict(body["identity"])
-        evidence = None if body["evidence"] is None else EvidenceSet.from_wrapper(body["evidence"])
+        evidence = _evidence(read.extension(EVIDENCE_OID))
         # 3. A-19, A-23
         key = read.public_key()
         statement = TlsStatement(identity, key.fingerprint(), read.not_before, read.not_after, role)
@@ -283,9 +284,29 @@ def check_measurement(verdict: Verdict, measurements: Collection[str]) -> None:
 
 
 def _body(value: bytes | None) -> dict[str, Any]:
-    if value is None or len(value) > MAX_STATEMENT_BYTES:
+    if value is None or len(value) > _MAX_BODY_BYTES:
         raise EvidenceMalformed("Its extension is missing or too large.")
     body = parse_canonical(value)
     if set(body) != _MEMBERS or body["version"] != VERSION or not isinstance(body["signature"], str):
         raise EvidenceMalformed("Its extension has another form.")
     return body
+
+
+def _compact(evidence: EvidenceSet) -> str:
+    """The one form of a wrapper in a certificate: ASCII, members in order, no white space."""
+    return json.dumps(evidence.to_wrapper(), separators=(",", ":"), sort_keys=True)
+
+
+def _evidence(value: bytes | None) -> EvidenceSet | None:
+    if value is None:
+        return None
+    if len(value) > MAX_WRAPPER_BYTES + 16:
+        raise EvidenceMalformed("Its evidence is too large for a certificate.")
+    text = read_evidence_extension(value)
+    try:
+        evidence = EvidenceSet.from_wrapper(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise EvidenceMalformed("Its evidence is not JSON.") from error
+    if _compact(evidence) != text:  # A-6
+        raise EvidenceMalformed("Its evidence is not in its one form.")
+    return evidence

@@ -10,7 +10,7 @@ from pathlib import Path
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.digest import sha256_id
 from paddock.crypto.identity import PrivateKeys, PublicKeys
-from paddock.errors import CryptoRefused, KeeperHomeInvalid
+from paddock.errors import CryptoRefused, KeeperHomeInvalid, TrustPolicyInvalid
 from paddock.evidence.trust import TrustPolicy, read_trust_policy
 
 _KEYS, _PUBLIC, _PARTY = "keys.json", "public.json", "party.json"
@@ -68,6 +68,36 @@ class PolicyFolder:
             temporary.unlink(missing_ok=True)
             raise KeeperHomeInvalid(f"{self.trust_file()}: {error.strerror}.") from error
         return sha256_id(data)
+
+
+class KnownPolicy:
+    """The policy in a folder with its digest, read again whenever the file is another, so that a change needs no restart.
+
+    Args:
+        folder: the keeper's.
+    """
+
+    def __init__(self, folder: PolicyFolder) -> None:
+        self._file = folder.trust_file()
+        self._read: tuple[tuple[int, int, int], TrustPolicy, str] | None = None
+
+    def __call__(self) -> tuple[TrustPolicy, str]:
+        """The policy as it stands now, and `sha256:` of its file.
+
+        Raises:
+            TrustPolicyInvalid, KeeperHomeInvalid: see `PolicyFolder.policy`.
+        """
+        try:
+            status = self._file.stat()
+            stamp = status.st_ino, status.st_mtime_ns, status.st_size
+            if self._read is None or self._read[0] != stamp:
+                data = self._file.read_bytes()
+                self._read = stamp, read_trust_policy(data.decode("utf-8")), sha256_id(data)
+        except UnicodeDecodeError as error:
+            raise TrustPolicyInvalid(f"{self._file} is not UTF-8.") from error
+        except OSError as error:
+            raise KeeperHomeInvalid(f"{self._file}: {error.strerror}.") from error
+        return self._read[1], self._read[2]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from paddock.evidence.tls import Peer, check_evidence, check_no_evidence
 from paddock.evidence.trust import read_trust_policy
 from paddock.keeper import tables
 from paddock.keeper.collateral import CollateralStore, KnownCollateral, remember_needs
-from paddock.keeper.home import KeeperHome
+from paddock.keeper.home import KeeperHome, KnownPolicy
 from paddock.ledger import log
 from paddock.release import (
     Grant,
@@ -92,7 +92,7 @@ class Keeper:
 
     Args:
         home: its folder.
-        collateral: what it knows of platforms, loaded anew for every decision.
+        collateral: what it knows of platforms, asked for every decision; None: what stands in its folder.
         database: its database, migrated.
         clock: its own clock; contracts' expiry and challenges are judged by nothing else.
     """
@@ -102,10 +102,10 @@ class Keeper:
         home: KeeperHome,
         database: Database,
         clock: Callable[[], datetime] | None = None,
-        collateral: Callable[[], Collateral] = Collateral,
+        collateral: Callable[[], Collateral] | None = None,
     ) -> None:
         self._home = home
-        self._collateral = collateral
+        self._collateral, self._policy = collateral or KnownCollateral(home.folder), KnownPolicy(home)
         self._database = database
         self._clock = clock or (lambda: datetime.now(UTC))
         self._fingerprint = home.keys.public().fingerprint()
@@ -143,10 +143,14 @@ class Keeper:
         elif identity.kind == "run":
             if peer.evidence is None and Tee.NONE in LEVELS[Level(identity.level)].evidence:
                 return
-            policy, collateral = self._home.policy(), self._collateral()
+            (policy, _), collateral = self._policy(), self._collateral()
             check_evidence(peer, level=identity.level, policy=policy, collateral=collateral, now=self._clock())
         else:
             raise PeerRefused(f"This keeper does not serve the {identity.kind} {identity.keys.fingerprint()}.")
+
+    def admits_by(self) -> tuple[object, ...]:
+        """What `admit` judges by: other objects once the policy or the collateral is another."""
+        return self._policy()[0], self._collateral()
 
     def challenge(self, contract: str, run: str) -> dict[str, str]:
         """A fresh nonce for a run of a contract.
@@ -179,7 +183,7 @@ class Keeper:
             Refused: by the step of `decide` that failed; nothing is recorded.
         """
         now = self._clock()
-        policy, collateral = self._home.policy(), self._collateral()
+        (policy, policy_digest), collateral = self._policy(), self._collateral()
         own_nonce = self._own_nonce(request.binding)
         with self._database.write() as connection:
             facts = self._facts(connection, request, own_nonce)
@@ -190,7 +194,7 @@ class Keeper:
                     remember_needs(self._home.folder, request.evidence)
                 raise
             data_keys = self._unwrap(connection, grant.assets)
-            recorded = self._record(connection, request, grant, own_nonce, now)
+            recorded = self._record(connection, request, grant, policy_digest, now)
         # R-13: the transaction is on disk; from here on the release has happened, whether or not the answer arrives.
         public = self._home.keys.public()
         secret = canonical({asset: b64(key.raw()) for asset, key in data_keys.items()})
@@ -420,10 +424,10 @@ class Keeper:
         return keys
 
     def _record(
-        self, connection: Connection, request: ReleaseRequest, grant: Grant, nonce: str, now: datetime
+        self, connection: Connection, request: ReleaseRequest, grant: Grant, policy_digest: str, now: datetime
     ) -> _Recorded:
         """Write the release down: counters, challenge, verdict, ledger (R-13, R-19)."""
-        binding, terms = request.binding, grant.contract.terms
+        binding, terms, nonce = request.binding, grant.contract.terms, self._own_nonce(request.binding)
         where = (tables.released.c.contract == grant.contract.id) & (tables.released.c.run == grant.run)
         evidence = None if request.evidence is None else request.evidence.digest()
         if grant.is_retry:
@@ -432,7 +436,7 @@ class Keeper:
             before = ReleaseStatement.model_validate_json(stored.statement)
             if before.evidence == evidence:
                 return _Recorded(before, stored.verdict, stored.collateral)
-        verdict, collateral = self._verdict(request, grant, now)
+        verdict, collateral = self._verdict(request, grant, policy_digest, now)
         public = {
             "version": "paddock/release/v1",
             "contract": grant.contract.id,
@@ -464,7 +468,9 @@ class Keeper:
         connection.execute(update(tables.challenges).where(tables.challenges.c.nonce == nonce).values(used=True))
         return _Recorded(statement, verdict, collateral)
 
-    def _verdict(self, request: ReleaseRequest, grant: Grant, now: datetime) -> tuple[str | None, bytes | None]:
+    def _verdict(
+        self, request: ReleaseRequest, grant: Grant, policy_digest: str, now: datetime
+    ) -> tuple[str | None, bytes | None]:
         """The signed verdict and the collateral that it rests on (R-19)."""
         if grant.verdict is None:
             return None, None
@@ -476,7 +482,7 @@ class Keeper:
             run=grant.run,
             run_key=request.binding.keys.fingerprint(),
             report_data=request.binding.report_data(),
-            policy_digest=self._home.policy_digest(),
+            policy_digest=policy_digest,
             collateral_digest=sha256_id(collateral),
             keys=self._home.keys,
             now=now,
@@ -550,8 +556,7 @@ def open_keeper(home: KeeperHome) -> Keeper:
         Misconfigured, Unavailable: the database cannot be opened.
     """
     path = (home.folder / DATABASE).resolve()
-    database = Database.open(f"sqlite:///{path}", Path(__file__).parent / "migrations")
-    return Keeper(home, database, collateral=KnownCollateral(home.folder))
+    return Keeper(home, Database.open(f"sqlite:///{path}", Path(__file__).parent / "migrations"))
 
 
 def read_release_request(body: dict[str, Any]) -> ReleaseRequest:
