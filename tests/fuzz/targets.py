@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -25,17 +27,18 @@ from paddock.crypto.signing import VerifyKey
 from paddock.crypto.x509 import Certificate, Chain, RevocationList, check_revocation, verify_chain
 from paddock.errors import PaddockError
 from paddock.evidence import Binding, Collateral, EvidenceSet, read_trust_policy
+from paddock.evidence.collateral import CollateralItem
 from paddock.evidence.event_log import log_details, read_event_log
 from paddock.evidence.provider import EvidenceProvider, installed_providers
-from paddock.evidence.providers import intel
 from paddock.evidence.roots import named_root, root_names
 from paddock.release.ear import TOKEN_TYPE, read_ear
-from tests.evidence.matrix import samples
+from tests.evidence.matrix import Attempt, samples
 from tests.fixtures.cast import NOW, SIMULATOR, contract
 from tests.fixtures.proof import binding, evidence
 from tests.fixtures.receipts import verdict
 from tests.fixtures.vendors.nvidia import NvidiaMaker
 
+_PROVIDERS = "paddock.evidence.providers."
 VECTORS = Path(__file__).parents[1] / "evidence" / "vectors"
 
 
@@ -59,7 +62,7 @@ class Target:
 def targets(only: Collection[str] | None = None) -> list[Target]:
     """All of them, or those with these names; one for every provider that is installed."""
     names = [name for name in sorted(installed_providers()) if only is None or name in only]
-    parsers = [parser for parser in _parsers() if only is None or parser.name in only]
+    parsers = [parser for parser in [*_parsers(), *_collaterals()] if only is None or parser.name in only]
     return [*(_provider(name, installed_providers()[name]) for name in names), *parsers]
 
 
@@ -72,7 +75,9 @@ def signatures_off() -> Iterator[None]:
         stack.enter_context(mock.patch.object(VerifyKey, "verify", return_value=None))
         stack.enter_context(mock.patch.object(Certificate, "is_issued_by", _is_named_by))
         stack.enter_context(mock.patch.object(RevocationList, "is_by", return_value=True))
-        stack.enter_context(mock.patch.object(intel, "QuoteVerifier", _Credulous))
+        for module in [each for name, each in sys.modules.items() if name.startswith(_PROVIDERS)]:
+            if hasattr(module, "QuoteVerifier"):
+                stack.enter_context(mock.patch.object(module, "QuoteVerifier", _Credulous))
         yield
 
 
@@ -119,6 +124,24 @@ def _provider(name: str, provider: EvidenceProvider) -> Target:
             raise AssertionError("claims that cannot be written down")
 
     return Target(name, run, bodies, text=all(body.startswith(b"{") for body in bodies))
+
+
+def _collaterals() -> Iterator[Target]:
+    """What is at hand about a platform is from wherever; genuine evidence is judged with it."""
+    for name, provider in sorted(installed_providers().items()):
+        attempts = [(sample.genuine, item) for sample in samples(name) for item in sample.genuine.collateral]
+        bodies = [item.body for _, item in attempts]
+        if bodies:
+            run = partial(_with_collateral, provider, attempts)
+            yield Target(f"{name}-collateral", run, bodies, text=all(body.startswith(b"{") for body in bodies))
+
+
+def _with_collateral(provider: EvidenceProvider, attempts: list[tuple[Attempt, CollateralItem]], body: bytes) -> None:
+    attempt, item = min(attempts, key=lambda each: abs(len(each[1].body) - len(body)))
+    changed = Collateral([*attempt.collateral, replace(item, body=body)])
+    trust = attempt.policy.section(provider.name)
+    with contextlib.suppress(PaddockError):
+        provider.verify(attempt.evidence.body, trust=trust, collateral=changed, now=attempt.now)
 
 
 def _refusing(read: Callable[[bytes], object]) -> Callable[[bytes], None]:
