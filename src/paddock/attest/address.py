@@ -32,6 +32,7 @@ SCHEMES: Mapping[str, str] = MappingProxyType(
 )
 """Where each is; those that prove most stand first."""
 _BESIDE = re.compile(r"\+(?=[a-z0-9-]*=)")
+_WITHOUT_PLACE = frozenset({"unix"})
 _ALONE = ("gramine", "occlum", "nsm", "tsm", "sev-guest", "tpm")
 
 
@@ -75,6 +76,24 @@ def find_attester() -> Attester | None:
         if attester.available():
             return attester
     return None
+
+
+def usual_attesters() -> dict[str, Attester]:
+    """Every kind that has a usual place on a machine, by scheme; whether it is there is another question."""
+    return {scheme: _load(scheme).from_address("") for scheme in SCHEMES if scheme not in _WITHOUT_PLACE}
+
+
+def check_available(address: str) -> None:
+    """Return if every device that the address names is there. Asks none of them for evidence.
+
+    Raises:
+        AttesterUnavailable: the address is not understood, or a device is not there; which, and what to do.
+    """
+    if address == NONE:
+        return
+    for label, each in _parts(address):
+        if not open_attester(each).available():
+            raise AttesterUnavailable(f"The attester '{each}' ({label}) does not answer here.")
 
 
 def check_address(address: str) -> None:

@@ -19,6 +19,7 @@ DEVICE = Path("/dev/sgx")
 MEDIA_TYPE = "application/vnd.paddock.sgx-quote.v1"
 GET_QUOTE_SIZE = 0x80047307  # _IOR('s', 7, uint32_t)
 GEN_QUOTE = 0xC0187308  # _IOWR('s', 8, 24 bytes)
+_ADVICE = "It is there inside an Occlum enclave, built with DCAP; the host must run Intel's quoting service (aesmd)."
 
 
 class QuoteSize(ctypes.Structure):
@@ -68,7 +69,7 @@ class OcclumAttester:
             request = QuoteRequest(ctypes.addressof(data), ctypes.addressof(length), ctypes.addressof(quote))
             self.device.ioctl(self.path, GEN_QUOTE, request)
         except OSError as error:
-            raise unavailable(str(self.path), error, "It is there inside an Occlum enclave.") from error
+            raise unavailable(str(self.path), error, _ADVICE) from error
         if not 0 < length.value <= size.bytes:
             raise AttesterUnavailable("Occlum gave no quote.")
         return UnverifiedEvidence(MEDIA_TYPE, exact_quote(quote.raw[: length.value]))

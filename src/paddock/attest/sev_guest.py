@@ -25,6 +25,13 @@ RESPONSE_BYTES = 4000
 MAX_CERTIFICATES_BYTES = 0x4000  # SEV_FW_BLOB_MAX_SIZE
 _PAGE = 4096
 _MESSAGE_VERSION = 1
+_INVALID_LENGTH = 1  # SNP_GUEST_VMM_ERR_INVALID_LEN
+_NO_CALL = frozenset({0, 0xFF})
+_INVALID_PARAMETER = 0x16
+
+
+class _NoRoom(Exception):
+    """The host has more certificates than a guest can take."""
 
 
 class ReportRequest(ctypes.Structure):
@@ -76,13 +83,16 @@ class SevGuestAttester:
     def attest(self, report_data: bytes) -> UnverifiedEvidence:
         """See `Attester.attest`. With the host's certificates where it gives any."""
         check_report_data_size(report_data)
-        try:
-            response, table = self._extended(report_data)
-        except OSError as error:
-            raise unavailable(str(self.path), error, "It is there inside an SEV-SNP guest, for root.") from error
+        response, table = self._extended(report_data)
         status, size = (int.from_bytes(response[at : at + 4], "little") for at in (0, 4))
+        if status == _INVALID_PARAMETER:
+            raise AttesterUnavailable(
+                f"The firmware refuses (status {status}). Below a service module (SVSM) use tsm, on Linux 6.10 or newer."
+            )
         if status != 0 or size != REPORT_BYTES:
-            raise AttesterUnavailable(f"The firmware answered with status {status}.")
+            raise AttesterUnavailable(
+                f"The firmware answered with status {status} and {size} bytes; it must be 0 and 1184."
+            )
         report = response[32 : 32 + REPORT_BYTES]
         return UnverifiedEvidence(MEDIA_TYPE, report + table_of(report, table))
 
@@ -97,10 +107,8 @@ class SevGuestAttester:
         asked.data.user_data[:] = report_data
         try:
             response = self._request(GET_EXT_REPORT, asked)
-        except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.ENOTTY, errno.EINVAL, errno.EIO}:
-                raise
-            plain = ReportRequest()  # a host without certificates for guests: they are collateral then
+        except _NoRoom:
+            plain = ReportRequest()  # the same report; its certificates are collateral then
             plain.user_data[:] = report_data
             return self._request(GET_REPORT, plain), b""
         return response, room.raw[start : start + MAX_CERTIFICATES_BYTES]
@@ -112,5 +120,19 @@ class SevGuestAttester:
             req_data=ctypes.addressof(asked),
             resp_data=ctypes.addressof(response),
         )
-        self.device.ioctl(self.path, request, whole)
+        try:
+            self.device.ioctl(self.path, request, whole)
+        except OSError as error:
+            if request == GET_EXT_REPORT and whole.vmm_error == _INVALID_LENGTH:
+                raise _NoRoom from error
+            raise self._refusal(error, whole) from error
         return response.raw
+
+    def _refusal(self, error: OSError, whole: GuestRequest) -> AttesterUnavailable:
+        if whole.vmm_error or whole.fw_error not in _NO_CALL:
+            # The kernel gives its key to the firmware up then: only a restart of the guest helps.
+            codes = f"firmware error {whole.fw_error:#x}, host error {whole.vmm_error:#x}"
+            return unavailable(str(self.path), error, f"The kernel says {codes}; its log (dmesg) says more.")
+        if error.errno == errno.ENOTTY:
+            return unavailable(str(self.path), error, "The kernel's key to the firmware is gone: restart the guest.")
+        return unavailable(str(self.path), error, "It is there inside an SEV-SNP guest, for root.")
