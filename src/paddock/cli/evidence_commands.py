@@ -9,14 +9,17 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from paddock.attest import collect
 from paddock.cli.collateral_commands import read_collateral
 from paddock.cli.evidence_files import name_of, read_evidence, read_file
 from paddock.cli.options import JsonOption
 from paddock.cli.output import SIMULATED, plain, say, say_json, table
 from paddock.cli.policy_commands import read_policy_file, read_root
 from paddock.cli.policy_words import shipped_roots, suggested_roots
+from paddock.crypto.canonical import canonical
 from paddock.crypto.moment import read_moment, write_moment
 from paddock.errors import (
+    AttesterUnavailable,
     BindingMismatch,
     EvidenceMalformed,
     EvidenceNotTrusted,
@@ -30,6 +33,7 @@ from paddock.evidence.event_log import confirm_cc_event_log
 from paddock.evidence.provider import verify_evidence
 from paddock.evidence.trust import BUILT_IN, SimulatedTrust, TrustPolicy, VendorTrust
 from paddock.evidence.vector import tier_of, trust_vector, worst
+from paddock.party.files import write_bytes
 
 evidence = typer.Typer(no_args_is_help=True, help="Judge attestation evidence by hand; the vendors' roots.")
 _MAX_LOG_BYTES = 16 << 20
@@ -80,6 +84,9 @@ def evidence_verify(
     event_log: Annotated[
         Path | None, typer.Option(help="A CC event log (CCEL) that must give the registers; its facts are then shown.")
     ] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="A GPU's certificates in PEM, leaf first, where FILE is its report alone.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="The provider, where the bytes do not say which.")] = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -90,7 +97,7 @@ def evidence_verify(
 
     Example: paddock evidence verify quote.bin --root intel-sgx --collateral collateral.json --nonce 00ff…
     """
-    pieces = read_evidence(read_file(file), kind)
+    pieces = read_evidence(read_file(file), kind, None if certificates is None else read_file(certificates))
     now = _time(at)
     options = _Options(root or [], accept_status or [], accept_advisory or [], allow or [], require_revocation)
     trust = _policy(policy, options, pieces)
@@ -116,6 +123,43 @@ def evidence_verify(
     for label, claims in found.items():
         _say_claims(label, claims, facts[label])
     say(_closing(nonce, measurement, now))
+
+
+@evidence.command("collect")
+def evidence_collect(
+    attester: Annotated[
+        str,
+        typer.Option(help="Which device, e.g. tsm, gramine, tpm, tsm+gpu-0=nvidia; auto finds one (paddock doctor)."),
+    ],
+    nonce: Annotated[
+        str,
+        typer.Option(
+            metavar="HEX", help="The 64 bytes of report data to bind, chosen by whoever verifies: openssl rand -hex 64."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="File for the evidence, as `verify` reads it.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Ask the devices of this machine for evidence, over a nonce that somebody else chose.
+
+    Example: paddock evidence collect --attester tsm --nonce 00ff… --output evidence.json
+    """
+    report_data = _hex(nonce)
+    if len(report_data) != REPORT_DATA_BYTES:
+        raise typer.BadParameter(f"report data has {REPORT_DATA_BYTES} bytes", param_hint="--nonce")
+    found = collect(attester, report_data)
+    if found is None:
+        raise AttesterUnavailable("'none' asks no device.")
+    write_bytes(output, canonical(found.to_wrapper()))
+    kinds = {label: name_of(piece) for label, piece in found.pieces.items()}
+    if json_output:
+        say_json({"output": str(output), "digest": found.digest(), "pieces": kinds})
+        return
+    say(
+        plain(
+            f"Written to {output}: {', '.join(f'{label} ({name})' for label, name in kinds.items())}. {found.digest()}"
+        )
+    )
 
 
 @evidence.command("roots")
@@ -199,14 +243,18 @@ def _time(text: str | None) -> datetime:
 def _check_nonce(text: str | None, claims: Claims) -> None:
     if text is None:
         return
-    try:
-        wanted = bytes.fromhex(text)
-    except ValueError as error:
-        raise typer.BadParameter("it is written in hex digits", param_hint="--nonce") from error
+    wanted = _hex(text)
     if len(wanted) == REPORT_DATA_BYTES:
         check_report_data(wanted, claims.report_data)
     elif wanted != claims.report_data:
         raise BindingMismatch(f"It carries {claims.report_data.hex()}.")
+
+
+def _hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise typer.BadParameter("it is written in hex digits", param_hint="--nonce") from error
 
 
 def _log(path: Path) -> bytes:

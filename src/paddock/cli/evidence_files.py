@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from paddock.cli.foreign_evidence import translated
+from paddock.cli.foreign_evidence import gpu_report, translated
 from paddock.crypto.canonical import parse
 from paddock.errors import CryptoRefused, EvidenceMalformed
 from paddock.evidence.claims import COLLECTION_MEMBER, MAX_EVIDENCE_BYTES, EvidenceSet, UnverifiedEvidence
@@ -31,7 +31,7 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def read_evidence(data: bytes, kind: str | None) -> EvidenceSet:
+def read_evidence(data: bytes, kind: str | None, certificates: bytes | None = None) -> EvidenceSet:
     """The pieces of evidence in a file.
 
     1. A Conceptual Message Wrapper in JSON, a record or a collection. 2. A provider's body: of `kind`, or recognised from
@@ -40,10 +40,15 @@ def read_evidence(data: bytes, kind: str | None) -> EvidenceSet:
     Args:
         data: the file.
         kind: a provider's name, where the caller says which.
+        certificates: of a GPU in PEM, where the file holds its report alone, in bytes or hex.
 
     Raises:
         EvidenceMalformed: none of these, or several.
     """
+    if certificates is not None:
+        if kind not in (None, "nvidia"):
+            raise EvidenceMalformed("Certificates beside it belong to a GPU's report.")
+        return EvidenceSet.single(gpu_report(_from_hex(data) if _HEX.fullmatch(data) else data, certificates))
     # 1.
     wrapped = _wrapper(data)
     if wrapped is not None:
@@ -56,9 +61,7 @@ def read_evidence(data: bytes, kind: str | None) -> EvidenceSet:
         return EvidenceSet.single(found)
     # 3.
     if _HEX.fullmatch(data):
-        digits = b"".join(data.split())
-        body = bytes.fromhex(digits.decode("ascii")) if len(digits) % 2 == 0 else b""
-        found = _recognised(body, kind)
+        found = _recognised(_from_hex(data), kind)
         if found is not None:
             return EvidenceSet.single(found)
     # 4.
@@ -70,6 +73,11 @@ def read_evidence(data: bytes, kind: str | None) -> EvidenceSet:
     raise EvidenceMalformed(
         f"It is not recognised as evidence of {', '.join(sorted(installed_providers()))}. Say which with --kind."
     )
+
+
+def _from_hex(data: bytes) -> bytes:
+    digits = b"".join(data.split())
+    return bytes.fromhex(digits.decode("ascii")) if len(digits) % 2 == 0 else b""
 
 
 def name_of(piece: UnverifiedEvidence) -> str:
@@ -109,4 +117,6 @@ def _wrapper(data: bytes) -> EvidenceSet | None:
     value = members["it"]
     if isinstance(value, dict) and COLLECTION_MEMBER not in value:
         return None  # a provider's body may be JSON as well
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return None  # no record begins so; other tools write lists of objects
     return EvidenceSet.from_wrapper(value)
