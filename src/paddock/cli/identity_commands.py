@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from paddock.channel import split_address
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
-from paddock.cli.output import say, say_json, table
+from paddock.cli.output import plain, say, say_json, table
 from paddock.keeper.home import KeeperHome
 from paddock.party.home import DEFAULT_HUB, DEFAULT_KEEPER, Home
 
@@ -53,6 +54,26 @@ def party_show(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False)
         say_json(facts)
         return
     table("", ["", ""], facts.items())
+
+
+@party.command("addresses")
+def party_addresses(
+    home: HomeOption = DEFAULT_HOME,
+    hub: Annotated[str | None, typer.Option(help="Address of the hub, as whoever runs it told you.")] = None,
+    keeper: Annotated[str | None, typer.Option(help="Address under which your keeper answers.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Change the addresses of your hub and your keeper. Publish your record again after another keeper's address.
+
+    Example: paddock party addresses --hub https://hub.example:7300#ABCD-… --home north
+    """
+    for address in (hub, keeper):
+        if address is not None:
+            split_address(address)
+    own = Home.load(home.expanduser()).with_addresses(hub=hub, keeper=keeper)
+    say_json({"hub": own.hub, "keeper": own.keeper}) if json_output else say(
+        plain(f"hub {own.hub}\nkeeper {own.keeper}")
+    )
 
 
 @party.command("fingerprint")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from paddock.cli.keeper_commands import keeper
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import SIMULATED, notice, say, say_json, working
 from paddock.cli.policy_commands import keeper_home
-from paddock.cli.simulator import SimulatorProcess, simulator_key
+from paddock.cli.simulator import SimulatorProcess, simulator_key, simulator_key_file
 from paddock.errors import ForeignKeeper, ServiceUnreachable
 from paddock.keeper.home import KeeperHome
 from paddock.party.home import Home
@@ -101,6 +102,7 @@ def hub_serve(
 
 @keeper.command("serve")
 def keeper_serve(
+    *,
     home: HomeOption = DEFAULT_HOME,
     folder: Annotated[
         Path | None, typer.Option(help="Serve the keeper in this folder instead, made by `keeper create` for a party.")
@@ -109,11 +111,15 @@ def keeper_serve(
         str | None, typer.Option(help="Where to answer; with --folder alone, e.g. https://0.0.0.0:7301.")
     ] = None,
     proof: ProofOption = NO_ATTESTER,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Show evidence of a simulator, to rehearse. It protects nobody.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Serve your keeper at the address of your home, or another party's keeper that runs here.
 
-    An address that begins with https is served over attested TLS.
+    An address that begins with https is served over attested TLS. With --proof (or --simulate) the keeper can show
+    evidence of the environment that it runs in to those who demand it.
 
     Example: paddock keeper serve --home north
     """
@@ -122,21 +128,32 @@ def keeper_serve(
 
     if (folder is None) != (url is None):
         raise typer.BadParameter("--folder and --url go together")
+    if simulate and proof != NO_ATTESTER:
+        raise typer.BadParameter("--simulate stands in for what --proof names")
     if folder is not None and url is not None:
-        served = serving.serve_keeper(KeeperHome.load(folder.expanduser()), url, proof)
+        own = KeeperHome.load(folder.expanduser())
     else:
-        own = Home.load(home.expanduser())
-        served = serving.serve_keeper(keeper_home(own), own.keeper, proof)
-    serve([served], ready=lambda urls: _ready(urls, None, None, as_json=json_output))
+        party = Home.load(home.expanduser())
+        own, url = keeper_home(party), party.keeper
+    with ExitStack() as stack:
+        process = stack.enter_context(SimulatorProcess(simulator_key_file(own.folder))) if simulate else None
+        served = serving.serve_keeper(own, url, proof if process is None else process.attester)
+        serve([served], ready=lambda urls: _ready(urls, process, None, as_json=json_output))
 
 
 @simulator.command("key")
-def simulator_show(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
+def simulator_show(
+    home: HomeOption = DEFAULT_HOME,
+    folder: Annotated[
+        Path | None, typer.Option(help="A hub's or a keeper's folder instead, where no home is around it.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
     """Show the public key of this home's simulator, for keepers that mean to accept it.
 
     Example: paddock simulator key --home north
     """
-    key = simulator_key(Home.load(home.expanduser()).folder / "hub")
+    key = simulator_key(Home.load(home.expanduser()).folder / "hub" if folder is None else folder.expanduser())
     say_json({"key": key, "simulated": True}) if json_output else say(key)
 
 
