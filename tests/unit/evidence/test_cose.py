@@ -108,16 +108,8 @@ def test_a_member_of_another_type_is_refused(place: int, wrong: object) -> None:
 
 def test_another_number_of_members_or_another_tag_is_refused() -> None:
     members: list[Any] = read_cbor(GOOD, "good")
-    for value in (
-        members[:3],
-        [*members, b""],
-        [],
-        {},
-        b"",
-        None,
-        Tagged(17, members),
-        Tagged(18, Tagged(18, members)),
-    ):
+    values: list[Any] = [members[:3], [*members, b""], [], {}, b"", None, Tagged(17, members)]
+    for value in [*values, Tagged(18, Tagged(18, members))]:
         for tagged in (False, True):
             with pytest.raises(EvidenceMalformed):
                 read_sign1(write_cbor(value), "test", tagged=tagged)
