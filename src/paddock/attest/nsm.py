@@ -21,7 +21,7 @@ from paddock.evidence.claims import UnverifiedEvidence
 DEVICE = Path("/dev/nsm")
 MEDIA_TYPE = "application/vnd.paddock.nitro-document.v1"
 RAW = 0xC0200A00  # _IOWR(0x0A, 0, struct nsm_raw)
-MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 0x1000, 0x3000
+MAX_RESPONSE_BYTES = 0x3000
 _ATTESTATION, _ERROR = "Attestation", "Error"
 _MAX_ERROR_CHARACTERS = 64
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from paddock.attest.attester import check_report_data_size
+from paddock.attest.attester import check_report_data_size, only_path, unavailable
 from paddock.errors import AttesterUnavailable, EvidenceRefused
 from paddock.evidence.claims import MAX_EVIDENCE_BYTES, UnverifiedEvidence
 
@@ -31,7 +31,7 @@ class UnixAttester:
         """`unix:PATH`. See `Attester.from_address`."""
         if not text:
             raise AttesterUnavailable("Its address names no socket: unix:PATH.")
-        return cls(Path(text))
+        return cls(only_path(text, Path(), "unix"))
 
     def available(self) -> bool:
         """Whether there is a socket."""
@@ -48,5 +48,7 @@ class UnixAttester:
                 with connection.makefile("rb") as answers:
                     answer = json.loads(answers.readline(_MAX_ANSWER_BYTES))
             return UnverifiedEvidence.from_wrapper(answer["evidence"])
-        except (OSError, ValueError, KeyError, TypeError, EvidenceRefused) as error:
-            raise AttesterUnavailable("It did not answer with evidence.") from error
+        except OSError as error:
+            raise unavailable(str(self.path), error, "Is what answers there running, and as this user?") from error
+        except (ValueError, KeyError, TypeError, RecursionError, EvidenceRefused) as error:
+            raise AttesterUnavailable(f"{self.path} did not answer with evidence.") from error
