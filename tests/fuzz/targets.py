@@ -27,7 +27,9 @@ from paddock.crypto.signing import VerifyKey
 from paddock.crypto.x509 import Certificate, Chain, RevocationList, check_revocation, verify_chain
 from paddock.errors import PaddockError
 from paddock.evidence import Binding, Collateral, EvidenceSet, read_trust_policy
+from paddock.evidence.cbor import read_cbor, write_cbor
 from paddock.evidence.collateral import CollateralItem
+from paddock.evidence.cose import read_key, read_sign1
 from paddock.evidence.event_log import log_details, read_event_log
 from paddock.evidence.provider import EvidenceProvider, installed_providers
 from paddock.evidence.roots import named_root, root_names
@@ -36,6 +38,7 @@ from tests.evidence.matrix import Attempt, samples
 from tests.fixtures.cast import NOW, SIMULATOR, contract
 from tests.fixtures.proof import binding, evidence
 from tests.fixtures.receipts import verdict
+from tests.fixtures.vendors.arm import CcaMaker
 from tests.fixtures.vendors.nvidia import NvidiaMaker
 
 _PROVIDERS = "paddock.evidence.providers."
@@ -202,6 +205,21 @@ def _event_log(data: bytes) -> None:
     str(log_details(log)).encode("utf-8")
 
 
+def _cbor(data: bytes) -> None:
+    if write_cbor(read_cbor(data, "CBOR", tags=(18, 399))) != data:
+        raise AssertionError("CBOR with two forms")
+
+
+def _open_map(data: bytes) -> None:
+    str(read_cbor(data, "CBOR", open_map=True)).encode("utf-8")
+
+
+def _sign1(data: bytes) -> None:
+    for tagged, key_id in ((False, False), (True, True)):
+        with contextlib.suppress(PaddockError):
+            read_sign1(data, "COSE", tagged=tagged, key_id=key_id).verify(named_root("aws-nitro-g1")[-1].public_key())
+
+
 def _vectors(pattern: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted(VECTORS.glob(pattern))]
 
@@ -237,12 +255,18 @@ def _parsers() -> list[Target]:
     roots = [each for name in root_names() for each in named_root(name)]
     lists = gpu.collateral(NOW)
     pem = gpu.root_pem.encode("ascii")
+    tokens = _vectors("nitro/*.cbor") + _vectors("cca/*.cbor")
+    inner = [part for data in tokens[1:] for part in read_cbor(data, "token", tags=(399,)).value.values()]
     readers: list[tuple[str, Callable[[bytes], object], Sequence[bytes]]] = [
         ("policy", lambda data: read_trust_policy(data.decode("utf-8", "replace")), _policies(gpu.root_pem)),
         ("certificate", _certificate, [*(each.der for each in roots), *gpu.certificates()]),
         ("certificates", Certificate.from_pem, [pem, pem * 2, *_vectors("*/*.pem")]),
         ("revocation-list", _revocation_list, [item.body for item in lists]),
         ("key", PublicKey.from_der, [each.public_key().der for each in roots]),
+        ("cbor", _cbor, [*tokens, write_cbor({1: [None, True, False, -1, "text", b"bytes", {"a": 1 << 40}]})]),
+        ("cbor-map", _open_map, [b"\xbf" + write_cbor({"a": 1, "b": {2: b"3"}})[1:] + b"\xff"]),
+        ("cose", _sign1, [*tokens, *inner]),
+        ("cose-key", lambda data: read_key(data, "key"), [CcaMaker().public("realm")]),
         ("event-log", _event_log, _vectors("eventlog/*.bin")),
         ("token", _token, [token]),
     ]
