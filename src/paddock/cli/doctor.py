@@ -6,11 +6,16 @@ import importlib.util
 import platform
 import resource
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from paddock.attest import Attester, usual_attesters
+
 MINIMUM_PYTHON = (3, 11)
+_BESIDE = "nvidia"
+_NOT_CONFIDENTIAL = frozenset({_BESIDE, "tpm"})
 
 
 @dataclass(frozen=True)
@@ -26,15 +31,21 @@ class Finding:
 
 _DEVICES = (
     ("dev/sgx_enclave", "Intel SGX", "Level 5 through Gramine, Occlum or SCONE; needs an SGX machine and Linux 5.11."),
-    ("dev/attestation", "Gramine attestation", "Present inside a Gramine enclave only."),
-    ("sys/kernel/config/tsm/report", "configfs-tsm (TDX, SEV-SNP, CCA)", "Present inside a confidential VM only."),
     ("dev/tdx_guest", "Intel TDX guest", "Present inside a TDX guest only."),
-    ("dev/sev-guest", "AMD SEV-SNP guest", "Present inside an SEV-SNP guest only."),
-    ("dev/nsm", "AWS Nitro enclave", "Present inside a Nitro enclave only."),
     ("dev/tpmrm0", "TPM 2.0", "Level 3 needs a TPM 2.0 (or swtpm for tests)."),
     ("dev/kvm", "KVM", "Launching confidential VMs needs KVM."),
     ("dev/fuse", "FUSE", "Mounting sealed volumes needs FUSE."),
 )
+_ATTESTERS = {
+    "gramine": 'Inside a Gramine SGX enclave whose manifest says sgx.remote_attestation = "dcap".',
+    "occlum": "Inside an Occlum SGX enclave that was built with DCAP.",
+    "nsm": "Inside an AWS Nitro enclave.",
+    "tsm": "Inside a confidential VM (TDX, SEV-SNP, CCA) with Linux 6.7 or newer and configfs mounted.",
+    "sev-guest": "Inside an SEV-SNP guest with Linux 5.19 or newer; tsm is to be preferred.",
+    "tpm": "With a TPM 2.0, tpm2-tools, and an attestation key (docs/how-to/attest-with-a-tpm.md).",
+    "nvidia": "With NVIDIA's driver and a GPU in confidential-computing mode; stands beside another attester.",
+}
+"""Where each applies."""
 _TOOLS = (
     ("gramine-sgx", "Gramine: see its project's installation page."),
     ("occlum", "Occlum: see its project's installation page."),
@@ -54,13 +65,15 @@ _PACKAGES = (
 )
 
 
-def examine(root: Path = Path("/")) -> list[Finding]:
-    """Look at the machine.
+def examine(root: Path = Path("/"), attesters: Mapping[str, Attester] | None = None) -> list[Finding]:
+    """Look at the machine. No device is asked for evidence.
 
     Args:
         root: the file system's root; tests give a tree of their own.
+        attesters: by the address that names each; those in their usual places unless given.
     """
-    return [*_python(), *_packages(), *_devices(root), *_tools(), *_limits(root)]
+    known = usual_attesters() if attesters is None else attesters
+    return [*_python(), *_packages(), *_devices(root), *_attesters(known), *_tools(), *_limits(root)]
 
 
 def _python() -> list[Finding]:
@@ -88,9 +101,22 @@ def _devices(root: Path) -> list[Finding]:
         rows.append(
             Finding("devices", name, True if there else None, f"/{path}" if there else "no", "" if there else advice)
         )
-    if not any(row.ok for row in rows[:6]):
+    return rows
+
+
+def _attesters(known: Mapping[str, Attester]) -> list[Finding]:
+    rows = []
+    for address, attester in known.items():
+        there = attester.available()
+        found = f"--attester {address}" if address != _BESIDE else f"beside another: +gpu-0={address}"
+        advice = _ATTESTERS.get(address, "")
+        rows.append(Finding("attesters", address, True if there else None, *((found, "") if there else ("no", advice))))
+    if not any(row.ok for row in rows if row.name != _BESIDE):
         advice = "Runs here can only be SIMULATED: no hardware protects them from the machine's operator."
-        rows.append(Finding("devices", "trusted execution environment", None, "none", advice))
+        rows.append(Finding("attesters", "trusted execution environment", None, "none", advice))
+    elif not any(row.ok for row in rows if row.name not in _NOT_CONFIDENTIAL):
+        advice = "A TPM proves what was booted and keeps nothing from the machine's operator: level 3 at most."
+        rows.append(Finding("attesters", "trusted execution environment", None, "none", advice))
     return rows
 
 

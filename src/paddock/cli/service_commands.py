@@ -33,6 +33,15 @@ ProofOption = Annotated[
         help="Device that attests this server to those who demand it, e.g. tsm, gramine (see paddock doctor).",
     ),
 ]
+AttesterOption = Annotated[
+    str,
+    typer.Option(
+        "--attester",
+        metavar="ADDRESS",
+        help="Device that attests runs, e.g. tsm, gramine, tpm, tsm+gpu-0=nvidia, auto (see paddock doctor). "
+        "Not with --simulate.",
+    ),
+]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 
 
@@ -43,12 +52,14 @@ def serve_everything(
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
     engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
+    attester: AttesterOption = NO_ATTESTER,
     proof: ProofOption = NO_ATTESTER,
     json_output: JsonOption = False,
 ) -> None:
     """Serve hub, your keeper and a local engine in one process, at the addresses of your home.
 
-    Addresses that begin with https are served over attested TLS.
+    Addresses that begin with https are served over attested TLS. Runs are attested by --attester; where there is no such
+    hardware, --simulate rehearses. Without either, runs show no evidence and level 1 alone is possible.
 
     Example: paddock serve --home north --simulate
     """
@@ -56,9 +67,15 @@ def serve_everything(
     from paddock.cli import serving  # noqa: PLC0415 - as above
     from paddock.service.serve import serve  # noqa: PLC0415 - as above
 
+    _check_attester(attester, simulate=simulate)
     own = Home.load(home.expanduser())
     with make.local_engine(
-        own.folder / "hub", simulate=simulate, parallel=parallel, executor=executor, engine=engine
+        own.folder / "hub",
+        simulate=simulate,
+        parallel=parallel,
+        executor=executor,
+        engine=engine,
+        attester=attester,
     ) as placing:
         folder = own.folder / "hub"
         if serving.is_https(own.hub):  # this home's own hub: who it is needs no telling
@@ -84,17 +101,21 @@ def hub_serve(
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
     engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
+    attester: AttesterOption = NO_ATTESTER,
     json_output: JsonOption = False,
 ) -> None:
-    """Serve a hub with a local engine; parties run their keepers elsewhere.
+    """Serve a hub with a local engine; parties run their keepers elsewhere. See `serve` for --attester and --simulate.
 
-    Example: paddock hub serve --folder hub --port 7300 --simulate
+    Example: paddock hub serve --folder hub --port 7300 --attester tsm
     """
     from paddock.cli import services as make  # noqa: PLC0415 - heavy: loaded by those who serve
     from paddock.cli import serving  # noqa: PLC0415 - as above
     from paddock.service.serve import serve  # noqa: PLC0415 - as above
 
-    with make.local_engine(folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine) as placing:
+    _check_attester(attester, simulate=simulate)
+    with make.local_engine(
+        folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine, attester=attester
+    ) as placing:
         url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         services = [serving.serve_hub(folder, make.hub_service(folder, placing), url, proof)]
         serve(services, ready=lambda urls: _ready(urls, placing.simulator, folder, as_json=json_output))
@@ -173,6 +194,11 @@ def wait(
     if answering.get("party") != own.fingerprint:
         raise ForeignKeeper(f"At {own.keeper}.")
     say_json({"hub": own.hub, "keeper": own.keeper}) if json_output else say("Hub and keeper answer.")
+
+
+def _check_attester(attester: str, *, simulate: bool) -> None:
+    if simulate and attester != NO_ATTESTER:
+        raise typer.BadParameter("a simulator stands where there is no attester: choose one", param_hint="--attester")
 
 
 def _wait_for(ask: Callable[[], dict[str, Any]], deadline: float) -> dict[str, Any]:

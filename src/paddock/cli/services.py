@@ -8,6 +8,7 @@ from typing import Self
 
 from fastapi import FastAPI
 
+from paddock.attest import NO_ATTESTER, check_available
 from paddock.cli.simulator import SimulatorProcess, simulator_key_file
 from paddock.executors import Executor, load_plugin
 from paddock.hub.app import create_hub
@@ -26,18 +27,26 @@ class LocalEngineService:
         parallel: runs at the same time.
         executor: name of the plug-in that starts enclaves.
         engine: name of the plug-in that places runs.
+        attester: address of the device that attests runs; not together with a simulator.
 
     Raises:
         PluginUnknown: a plug-in of that name is not installed.
+        AttesterUnavailable: the attester's address is not understood, or its device is not there.
     """
 
-    def __init__(self, folder: Path, *, simulate: bool, parallel: int, executor: str, engine: str) -> None:
+    def __init__(
+        self, folder: Path, *, simulate: bool, parallel: int, executor: str, engine: str, attester: str = NO_ATTESTER
+    ) -> None:
+        if simulate and attester != NO_ATTESTER:
+            raise RuntimeError("a simulator stands where there is no attester")
+        check_available(attester)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.parallel = parallel
         start_with = load_plugin("paddock.executors", executor)
         self.place_with = load_plugin("paddock.engines", engine)
         self.simulator = SimulatorProcess(simulator_key_file(folder)) if simulate else None
-        attester = "none" if self.simulator is None else self.simulator.attester
+        if self.simulator is not None:
+            attester = self.simulator.attester
         self.executor: Executor = start_with(attester=attester)
 
     def __enter__(self) -> Self:
@@ -51,10 +60,18 @@ class LocalEngineService:
 
 
 def local_engine(
-    folder: Path, *, simulate: bool, parallel: int, executor: str = "process", engine: str = "local"
+    folder: Path,
+    *,
+    simulate: bool,
+    parallel: int,
+    executor: str = "process",
+    engine: str = "local",
+    attester: str = NO_ATTESTER,
 ) -> LocalEngineService:
     """The engine of a hub's folder; see `LocalEngineService`."""
-    return LocalEngineService(folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine)
+    return LocalEngineService(
+        folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine, attester=attester
+    )
 
 
 def keeper_service(home: KeeperHome) -> FastAPI:

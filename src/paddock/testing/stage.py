@@ -62,12 +62,18 @@ class Stage:
         folder: an empty folder.
         program: folder with `program.json` and `weights.safetensors` of a network `x: float32[-1, 2]` to two classes.
         secure: whether hub and keepers are reached over attested TLS; the keepers show evidence of the simulator.
+        attester: address of what attests runs, in place of a simulator.
+        trust: the keepers' trust policy then.
     """
 
-    def __init__(self, folder: Path, program: Path, *, secure: bool = False) -> None:
+    def __init__(
+        self, folder: Path, program: Path, *, secure: bool = False, attester: str = NO_ATTESTER, trust: str = ""
+    ) -> None:
         self.folder = folder
         self._scheme = "https" if secure else "http"
         self._program = program
+        self._attester = attester
+        self._trust = trust
         self._stack = ExitStack()
         self._keepers: dict[str, ExitStack] = {}
         self.parties: dict[str, Party] = {}
@@ -130,7 +136,8 @@ class Stage:
             "columns": '["height", "weight"]',
             **changes,
         }
-        return self.modelco.propose(self.modelco.draft(_DRAFT.format(**values), measurement=self._measurement()))
+        measurement = values.pop("measurement", None) or self._measurement()
+        return self.modelco.propose(self.modelco.draft(_DRAFT.format(**values), measurement=measurement))
 
     def _measurement(self) -> str:
         # Whoever edits the runtime while tests run measures another one.
@@ -172,7 +179,10 @@ class Stage:
 
     def _start(self) -> None:
         operator = self.folder / "operator"
-        self.engine = self._stack.enter_context(local_engine(operator, simulate=True, parallel=1))
+        simulate = self._attester == NO_ATTESTER
+        self.engine = self._stack.enter_context(
+            local_engine(operator, simulate=simulate, parallel=1, attester=self._attester)
+        )
         anywhere = f"{self._scheme}://127.0.0.1:0"
         hub = serve_hub(operator, hub_service(operator, self.engine), anywhere)
         url = self._stack.enter_context(BackgroundServer([hub])).urls["hub"]
@@ -186,6 +196,8 @@ class Stage:
             self._stack.callback(self._close_party, name)
             if self.engine.simulator is not None:
                 allow_simulator(keeper_home(home), self.engine.simulator.key)
+            else:
+                keeper_home(home).trust_file().write_text(self._trust, encoding="utf-8")
         _introduce(self.parties)
         records = self.folder / "records"
         records.mkdir()
