@@ -26,7 +26,15 @@ from paddock.errors import (
     EvidenceStale,
     TrustPolicyInvalid,
 )
-from paddock.evidence import Binding, Challenge, Collateral, TrustPolicy, UnverifiedEvidence, read_trust_policy, verify_evidence
+from paddock.evidence import (
+    Binding,
+    Challenge,
+    Collateral,
+    TrustPolicy,
+    UnverifiedEvidence,
+    read_trust_policy,
+    verify_evidence,
+)
 from paddock.evidence import measurement as measuring
 from paddock.evidence import provider as providers
 from paddock.evidence.claims import MAX_EVIDENCE_BYTES, Claims

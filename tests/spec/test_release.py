@@ -24,6 +24,7 @@ from paddock.errors import (
     AssetNotDeposited,
     BindingMismatch,
     ChallengeRefused,
+    CollateralInvalid,
     ContractNotInForce,
     ContractSignatureRefused,
     DebugRefused,
@@ -45,9 +46,12 @@ from paddock.errors import (
     SimulatedRefused,
     StatementRefused,
     TermsRefused,
+    TrustPolicyInvalid,
     Unavailable,
 )
 from paddock.evidence import Challenge, Collateral, EvidenceSet, TrustPolicy
+from paddock.evidence.collateral import CollateralItem
+from paddock.keeper.collateral import CollateralStore
 from paddock.keeper.keeper import read_release_request
 from paddock.release import ReleaseRequest, decide, grant_info, read_answer, read_lease, read_release, sign_answer
 from paddock.release.statements import LEASE_TYPE, RELEASE_TYPE
@@ -218,8 +222,8 @@ def test_r7_evidence_that_is_replayed_borrowed_old_or_forged_is_refused() -> Non
         judge(replace(asked, evidence=EvidenceSet.single(evidence(bytes(64)))), facts(asked))
     with pytest.raises(EvidenceStale):
         judge(request(issued="2026-11-01T11:54:59Z"))
+    other = evidence(asked.binding.report_data(), OTHER_SIMULATOR)
     with pytest.raises(EvidenceNotTrusted):
-        other = evidence(asked.binding.report_data(), OTHER_SIMULATOR)
         judge(replace(asked, evidence=EvidenceSet.single(other)))
     with pytest.raises(DebugRefused):
         judge(request(debug=True))
@@ -722,3 +726,33 @@ def test_r18_an_owner_takes_no_answer_but_its_keepers_own_to_this_request(kept: 
     for said, request_made in false:
         with pytest.raises(StatementRefused):
             read_answer(said, request_made, keeper)
+
+
+def test_r20_a_keeper_judges_by_the_policy_that_its_party_sent(kept: KeptBy, agreed: SignedContract) -> None:
+    def sent(text: object, collateral: bytes = Collateral().to_bytes(), **by: Any) -> dict[str, Any]:
+        return kept.keeper.set_policy(kept.asked("policy.set", {"policy": text, "collateral": b64(collateral)}, **by))
+
+    before = kept.home.policy_digest()
+    for wrong, error in (("[sgx", TrustPolicyInvalid), (7, RequestRefused), ("#" * (1 << 19), RequestRefused)):
+        with pytest.raises(error):
+            sent(wrong)
+    with pytest.raises(CollateralInvalid):
+        sent("", b"{}")
+    with pytest.raises(RequestRefused):
+        kept.keeper.set_policy(kept.asked("policy.set", {"policy": ""}))
+    with pytest.raises(Refused):
+        sent("", by=member("south"))
+    assert kept.home.policy_digest() == before
+    release(kept, agreed)
+    answer = sent("# nothing is accepted\n")
+    assert answer["policy"] == kept.home.policy_digest() != before
+    assert kept.keeper.releases(kept.asked("releases.list", {}))["policy"] == answer["policy"]
+    with pytest.raises(EvidenceNotTrusted):
+        release(kept, agreed, run=OTHER_RUN, keys=private_keys("another run"))
+    item = CollateralItem("certificate", "certificate/sha256:" + "0" * 64, "2026-11-01T12:00:00Z", b"anything")
+    sent("", Collateral([item]).to_bytes())
+    assert [each.key for each in CollateralStore(kept.home.folder).load()] == [item.key]
+    request = kept.asked("policy.set", {"policy": "", "collateral": b64(Collateral().to_bytes())})
+    kept.keeper.set_policy(request)
+    with pytest.raises(RequestReplayed):
+        kept.keeper.set_policy(request)

@@ -117,7 +117,9 @@ def test_r19_an_enclave_refuses_an_answer_without_the_verdict_it_names(
         kept.keeper.close()
 
 
-def _refused(change: Callable[[Value], object], error: type[Exception] = ReceiptMismatch, saying: str | None = None) -> None:
+def _refused(
+    change: Callable[[Value], object], error: type[Exception] = ReceiptMismatch, saying: str | None = None
+) -> None:
     value = receipt_dict()
     change(value)
     with pytest.raises(error, match=saying):

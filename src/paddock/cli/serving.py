@@ -12,7 +12,7 @@ from paddock.attest import NO_ATTESTER, check_address, collect
 from paddock.channel import Attest, OwnEnd, ServerTls
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.identity import PrivateKeys
-from paddock.errors import CryptoRefused, HomeInvalid
+from paddock.errors import AttesterUnavailable, CryptoRefused, HomeInvalid
 from paddock.evidence.tls import Identity, Kind
 from paddock.keeper.home import KeeperHome, write_private
 from paddock.keeper.keeper import open_keeper
@@ -31,8 +31,9 @@ def serve_keeper(home: KeeperHome, url: str, proof: str = NO_ATTESTER) -> Served
         proof: address of the attester of this server's own environment.
 
     Raises:
-        AttesterUnavailable: the attester's address is not understood.
+        AttesterUnavailable: the attester's address is not understood, or the keeper's is not one of TLS.
     """
+    _check_proof(url, proof)
     keeper = open_keeper(home)
     tls = ServerTls(*_ends("keeper", home.keys, proof), keeper.admit, keeper.admits_by) if is_https(url) else None
     return Served("keeper", create_keeper_app(keeper), *host_and_port(url), tls)
@@ -40,6 +41,7 @@ def serve_keeper(home: KeeperHome, url: str, proof: str = NO_ATTESTER) -> Served
 
 def serve_hub(folder: Path, app: FastAPI, url: str, proof: str = NO_ATTESTER) -> Served:
     """A hub at its address; it asks nobody for a certificate, and believes nobody because of a connection."""
+    _check_proof(url, proof)
     tls = ServerTls(*_ends("hub", hub_keys(folder), proof)) if is_https(url) else None
     return Served("hub", app, *host_and_port(url), tls)
 
@@ -75,8 +77,13 @@ def host_and_port(url: str) -> tuple[str, int]:
     return parts.hostname or "127.0.0.1", (443 if is_https(url) else 80) if parts.port is None else parts.port
 
 
-def _ends(kind: Kind, keys: PrivateKeys, proof: str) -> tuple[OwnEnd, OwnEnd | None]:
+def _check_proof(url: str, proof: str) -> None:
     check_address(proof)
+    if proof != NO_ATTESTER and not is_https(url):
+        raise AttesterUnavailable(f"Evidence is shown over TLS alone: {url} must begin with https.")
+
+
+def _ends(kind: Kind, keys: PrivateKeys, proof: str) -> tuple[OwnEnd, OwnEnd | None]:
     identity = Identity(kind, keys.public())
     attest: Attest = partial(collect, proof)
     attested = None if proof == NO_ATTESTER else OwnEnd(identity, keys, "server", attest)

@@ -110,7 +110,8 @@ class Stage:
         """Bring a party's keeper (back) to its address."""
         stack = ExitStack()
         home = self.parties[name].home
-        proof = NO_ATTESTER if self.engine.simulator is None else self.engine.simulator.attester
+        shown = self._scheme == "https" and self.engine.simulator is not None
+        proof = self.engine.simulator.attester if shown and self.engine.simulator else NO_ATTESTER
         served = serve_keeper(keeper_home(home), home.keeper, proof)
         url = stack.enter_context(BackgroundServer([served])).urls["keeper"]
         self._keepers[name] = stack

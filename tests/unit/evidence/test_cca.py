@@ -37,7 +37,7 @@ def test_the_recorded_tokens_say_what_is_known_of_them() -> None:
     beta, release = judge(recorded(BETA)), judge(recorded(RELEASE))
     for claims in (beta, release):
         assert (claims.tee, claims.debug, claims.simulated, claims.issued) == ("confidential-vm", False, False, None)
-        assert set(claims.registers) == {"rim", "rem0", "rem1", "rem2", "rem3", "rpv"}
+        assert set(claims.registers) == {"rim", "rem0", "rem1", "rem2", "rem3", "rpv", "platform"}
         assert claims.measurement == registers_digest("cca", claims.registers)
         assert claims.signer == read_anchor(recorded_key()).public_keys[0].fingerprint()
         assert claims.details["lifecycle"] == "secured (0x3003)"

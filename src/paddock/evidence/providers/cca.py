@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
+from paddock.crypto.canonical import canonical
+from paddock.crypto.digest import sha256
 from paddock.crypto.public_key import HashName, PublicKey
 from paddock.errors import CryptoRefused, EvidenceMalformed, EvidenceNotTrusted, RevocationUnknown, SignatureRefused
 from paddock.evidence.cbor import Members, Tagged, read_cbor
@@ -75,12 +77,14 @@ class PlatformToken:
         signed: the token.
         challenge: the hash of the key that signs realm tokens.
         lifecycle: the state of the platform's life, major in the high byte.
+        register: `platform`: a digest over what the platform is and which firmware runs on it, as hex.
         details: further facts, for people.
     """
 
     signed: Sign1
     challenge: bytes
     lifecycle: int
+    register: str
     details: Mapping[str, str]
 
 
@@ -137,17 +141,18 @@ class CcaProvider:
             raise EvidenceNotTrusted("The platform does not vouch for the key of the realm's token.")
         # 4. A-2
         realm.signed.verify(realm.key)
-        # 5.
+        # 5. A-10: the platform's firmware could read the realm, and no vendor publishes its state.
+        registers = {**realm.registers, "platform": platform.register}
         return Claims(
             provider=self.name,
             tee="confidential-vm",
-            measurement=registers_digest(self.name, realm.registers),
+            measurement=registers_digest(self.name, registers),
             report_data=realm.challenge,  # A-3
             debug=platform.lifecycle not in SECURED,  # A-5
             simulated=False,
             signer=signer.fingerprint(),
             issued=None,
-            registers=realm.registers,
+            registers=registers,
             details={**platform.details, **realm.details},
         )
 
@@ -192,20 +197,21 @@ def _platform(token: bytes) -> PlatformToken:
     }
     if _SERVICE in members:
         details["verification_service"] = members.text(_SERVICE, 256)
-    for number, component in enumerate(members.array(_SOFTWARE, range(1, 65))):
-        details[f"software_{number:02}"] = _component(component)
+    software = [_component(component) for component in members.array(_SOFTWARE, range(1, 65))]
     members.end()
-    return PlatformToken(signed, challenge, lifecycle, details)
+    platform = {name: details[name] for name in ("implementation_id", "platform_config")} | {"software": software}
+    details |= {f"software_{n:02}": " ".join([*each[:-1], "signed by", each[-1]]) for n, each in enumerate(software)}
+    return PlatformToken(signed, challenge, lifecycle, sha256(canonical(platform)).hex(), details)
 
 
-def _component(value: object) -> str:
-    """A part of the platform's firmware in words: type, version, digest, signer."""
+def _component(value: object) -> list[str]:
+    """A part of the platform's firmware: type, version, name of the hash, digest, signer; what is missing is `-`."""
     members = Members(value, "platform's software component")
     texts = {key: members.text(key, 64) for key in (_TYPE, _VERSION, _COMPONENT_HASH) if key in members}
     measurement, signer = members.octets(_MEASUREMENT, _DIGEST_BYTES), members.octets(_SIGNER, _DIGEST_BYTES)
     members.end()
-    words = [texts.get(_TYPE, "-"), texts.get(_VERSION) or "-", texts.get(_COMPONENT_HASH, "-"), measurement.hex()]
-    return " ".join([*words, "signed by", signer.hex()])
+    words = [texts.get(_TYPE, "-"), texts.get(_VERSION) or "-", texts.get(_COMPONENT_HASH, "-")]
+    return [*words, measurement.hex(), signer.hex()]
 
 
 def _realm(token: bytes) -> RealmToken:
