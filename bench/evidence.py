@@ -68,8 +68,8 @@ def _in_turns(verify: Callable[[], object], baseline: Callable[[], object], coun
     whole: list[float] = []
     alone: list[float] = []
     for turn in range(count):
-        for taken, work in ((whole, verify), (alone, baseline))[:: 1 if turn % 2 else -1]:
-            taken += latencies([work]).seconds
+        for seconds, work in ((whole, verify), (alone, baseline))[:: 1 if turn % 2 else -1]:
+            seconds.extend(latencies([work]).seconds)
     return Timings(tuple(whole)), Timings(tuple(alone))
 
 
@@ -83,7 +83,10 @@ def _keeper(count: int) -> list[Row]:
     evidence = UnverifiedEvidence("application/vnd.paddock.sgx-quote.v1", quote)
     policy, collateral = read_trust_policy(_POLICY), recorded_collateral()
     claims = verify_evidence(evidence, policy=policy, collateral=collateral, now=_AT)
-    with tempfile.TemporaryDirectory() as folder, patch.object(Binding, "report_data", lambda _self: claims.report_data):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(Binding, "report_data", lambda _self: claims.report_data),
+    ):
         stage = _Stage(Path(folder), claims.measurement, collateral)
         with BackgroundServer([Served("keeper", create_keeper_app(stage.keeper), "127.0.0.1", 0)]) as server:
             client = ServiceClient("keeper", server.urls["keeper"])

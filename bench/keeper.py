@@ -156,7 +156,7 @@ class _Stage:
             for party in self.terms.parties.values():
                 request.contract.verify_by(party.keys.public().sign, request.contract.payload_type)
             if request.evidence is not None:
-                evidence = Envelope.from_json(request.evidence.body)
+                evidence = Envelope.from_json(request.evidence.pieces["environment"].body)
                 evidence.verify_by(self.simulator.verify_key, evidence.payload_type)
             key = DataKey.unwrap(wrapped, self.keeper_home.keys.seal, _ASSET, DEPOSIT_PURPOSE)
             keeper = self.keeper_home.keys.public().fingerprint()

@@ -131,7 +131,9 @@ def _at(moment: datetime | None, sample: Sample) -> Iterator[Attempt]:
 
 
 def _other_type(sample: Sample) -> Iterator[Attempt]:
-    policy = TrustPolicy.model_validate({"simulated": {"keys": ["0" * 62 + "02"]}, "nitro": {"roots": ["aws-nitro-g1"]}})
+    policy = TrustPolicy.model_validate(
+        {"simulated": {"keys": ["0" * 62 + "02"]}, "nitro": {"roots": ["aws-nitro-g1"]}}
+    )
     for media_type in ("", "application/octet-stream", sample.genuine.evidence.media_type + " "):
         evidence = replace(sample.genuine.evidence, media_type=media_type)
         yield replace(sample.genuine, evidence=evidence, policy=sample.genuine.policy)

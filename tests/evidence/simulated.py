@@ -9,7 +9,7 @@ from datetime import timedelta
 from paddock.errors import BindingMismatch, DebugRefused, EvidenceMalformed, EvidenceNotTrusted, EvidenceStale
 from paddock.evidence import Collateral, TrustPolicy
 from tests.evidence.matrix import Attempt, Sample
-from tests.fixtures.cast import NOW, OTHER_SIMULATOR, SIMULATOR
+from tests.fixtures.cast import NOW, OTHER_SIMULATOR
 from tests.fixtures.proof import POLICY, evidence
 
 _REPORT = bytes(range(64))

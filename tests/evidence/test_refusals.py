@@ -27,9 +27,11 @@ def test_what_is_spoilt_is_refused(vendor: str, kind: str) -> None:
         return
     assert attempts, "no sample tries this cell"
     for sample, attempt in attempts:
-        with pytest.raises(expected):
+        try:
             attempt.judge()
-            pytest.fail(f"{sample.name}: {kind} was accepted")
+        except expected:
+            continue
+        pytest.fail(f"{sample.name}: {kind} was accepted")
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

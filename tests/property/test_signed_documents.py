@@ -286,5 +286,7 @@ TestLife.settings = settings(max_examples=40, deadline=None)
 
 def test_every_reader_reads_what_is_honest() -> None:
     assert signed() == AGREED.envelope
-    assert decide(read_release_request(BODY), facts(request()), policy=POLICY, collateral=Collateral(), now=NOW).run == RUN
+    assert (
+        decide(read_release_request(BODY), facts(request()), policy=POLICY, collateral=Collateral(), now=NOW).run == RUN
+    )
     assert read_launch(json.dumps(LAUNCH).encode()).run == RUN

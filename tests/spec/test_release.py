@@ -91,7 +91,7 @@ OTHER_RUN = "f" * 32
 def _rebound(asked: ReleaseRequest, **changes: Any) -> ReleaseRequest:
     """Another binding, with genuine evidence over it: what a simulator signs for anybody who asks."""
     bound = replace(asked.binding, **changes)
-    return replace(asked, binding=bound, evidence=evidence(bound.report_data()))
+    return replace(asked, binding=bound, evidence=EvidenceSet.single(evidence(bound.report_data())))
 
 
 def test_an_honest_request_is_granted_to_every_party() -> None:

@@ -117,6 +117,11 @@ def test_r19_an_enclave_refuses_an_answer_without_the_verdict_it_names(
         kept.keeper.close()
 
 
+def _told(verdict: str | None) -> Callable[[Value], object]:
+    """The receipt's keeper of north is said to have given this verdict."""
+    return lambda value: value["keepers"]["north"].update(verdict=verdict)
+
+
 def _refused(
     change: Callable[[Value], object], error: type[Exception] = ReceiptMismatch, saying: str | None = None
 ) -> None:
@@ -139,7 +144,7 @@ def test_v14_beside_each_release_stands_its_own_verdict() -> None:
         verdict(contract, bound, proof, "north", keys=member("south").keeper),
     ]
     for other in others:
-        _refused(lambda v, told=other: v["keepers"]["north"].update(verdict=told), saying="verdict of the keeper")
+        _refused(_told(other), saying="verdict of the keeper")
     # the keeper signs a release that names a verdict of its own on another run
     told = verdict(contract, bound, proof, "north", run="f" * 32)
     statement = release_statement(contract, bound, proof, "north", verdict=sha256_id(told.encode()))

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -102,6 +103,10 @@ class Certificate:
         """End of validity, aware."""
         return self._certificate.not_valid_after_utc
 
+    def library_form(self) -> x509.Certificate:
+        """As the library has it, for this module alone."""
+        return self._certificate
+
     def public_key(self) -> PublicKey:
         """The key that it certifies. Raises EncodingRefused for kinds that are not used here."""
         try:
@@ -126,7 +131,7 @@ class Certificate:
     def is_issued_by(self, issuer: Certificate) -> bool:
         """Whether the issuer's name stands in it and the issuer's key signed it."""
         try:
-            self._certificate.verify_directly_issued_by(issuer._certificate)
+            self._certificate.verify_directly_issued_by(issuer.library_form())
         except (*_FAULTS, InvalidSignature):
             return False
         return True
@@ -230,9 +235,9 @@ class RevocationList:
     def is_by(self, issuer: Certificate) -> bool:
         """Whether this issuer signed it."""
         try:
-            return self._crl.issuer == issuer._certificate.subject and self._crl.is_signature_valid(
-                issuer._certificate.public_key()  # type: ignore[arg-type]  # other kinds raise TypeError, caught below
-            )
+            signer: Any = issuer.library_form()
+            # Keys of other kinds raise TypeError, caught below.
+            return self._crl.issuer == signer.subject and self._crl.is_signature_valid(signer.public_key())
         except _FAULTS:
             return False
 

@@ -93,9 +93,7 @@ class Collateral:
 
     def to_bytes(self) -> bytes:
         """The file form: canonical JSON."""
-        items = {
-            item.key: {"kind": item.kind, "fetched": item.fetched, "body": b64(item.body)} for item in self
-        }
+        items = {item.key: {"kind": item.kind, "fetched": item.fetched, "body": b64(item.body)} for item in self}
         return canonical({"version": VERSION, "items": items})
 
     def digest(self) -> str:

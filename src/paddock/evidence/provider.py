@@ -185,7 +185,9 @@ def _check_platform(claims: Claims, trust: ProviderTrust) -> None:
         raise TcbRefused(f"Advisories apply that are not accepted: {', '.join(unknown)}.")
     for name, least in sorted(trust.min_svn.items()):
         if claims.svns.get(name, -1) < least:
-            raise TcbRefused(f"Its version number '{name}' is {claims.svns.get(name, 'missing')}; at least {least} is asked.")
+            raise TcbRefused(
+                f"Its version number '{name}' is {claims.svns.get(name, 'missing')}; at least {least} is asked."
+            )
     #
     refused = sorted(claims.settings - set(trust.allow))
     if refused:

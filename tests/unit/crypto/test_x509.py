@@ -87,8 +87,8 @@ def issue(
         oid = x509.ObjectIdentifier("1.2.3.4")
         builder = builder.add_extension(x509.UnrecognizedExtension(oid, b"\x05\x00"), critical=True)
     signer = by.key if by else key
-    extra = {"rsa_padding": padding.PSS(padding.MGF1(hashes.SHA384()), 48)} if pss else {}
-    return Issued(key, builder.sign(signer, hashes.SHA384(), **extra))
+    scheme = padding.PSS(padding.MGF1(hashes.SHA384()), 48) if pss else None
+    return Issued(key, builder.sign(signer, hashes.SHA384(), rsa_padding=scheme))
 
 
 @pytest.fixture(scope="module")
@@ -248,10 +248,10 @@ def test_what_the_library_finds_wrong_late_or_in_its_own_words_is_a_refusal_too(
 
 
 def test_keys_of_kinds_that_are_not_used_are_refused(root: Issued) -> None:
-    weak = [ec.generate_private_key(ec.SECP256K1()), rsa.generate_private_key(65537, 1024)]
-    for key in weak:
+    curve, short = ec.generate_private_key(ec.SECP256K1()), rsa.generate_private_key(65537, 1024)
+    for key in (curve.public_key(), short.public_key()):
         with pytest.raises(EncodingRefused):
-            PublicKey(key.public_key())
+            PublicKey(key)
     with pytest.raises(EncodingRefused):
         PublicKey(object())
     with pytest.raises(EncodingRefused):

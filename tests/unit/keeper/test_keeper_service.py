@@ -13,7 +13,7 @@ import pytest
 from paddock import ledger
 from paddock.contract import Request, SignedContract
 from paddock.crypto.canonical import parse
-from paddock.crypto.digest import b64, sha256_id, unb64
+from paddock.crypto.digest import b64, unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import read_moment, write_moment
