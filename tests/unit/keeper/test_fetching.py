@@ -186,13 +186,13 @@ def test_only_https_is_spoken_but_to_this_machine_and_for_lists() -> None:
             with pytest.raises(VendorUnavailable, match="not https"):
                 vendor.fetch(CollateralNeed(kind, "k", {"body": url}), now=NOW)
     with pytest.raises(VendorUnavailable, match="not https"):
-        CollateralFetcher(mirrors={VENDOR: "http://mirror.example"})
+        CollateralFetcher(mirrors={VENDOR: "http://cache.example"})
 
 
 def test_a_mirror_stands_for_its_origin_alone() -> None:
-    with CollateralFetcher(mirrors={f"{VENDOR}/": "https://mirror.example/a/"}) as vendor:
-        assert vendor._mirrored(f"{VENDOR}/b?c=d") == "https://mirror.example/a/b?c=d"
-        assert vendor._mirrored(VENDOR) == "https://mirror.example/a"
+    with CollateralFetcher(mirrors={f"{VENDOR}/": "https://cache.example/a/"}) as vendor:
+        assert vendor._mirrored(f"{VENDOR}/b?c=d") == "https://cache.example/a/b?c=d"
+        assert vendor._mirrored(VENDOR) == "https://cache.example/a"
         for other in (f"{VENDOR}.org/b", "https://other.example/b", f"{VENDOR}:444/b"):
             assert vendor._mirrored(other) == other
 
