@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.jwt import read_jwt, sign_jwt
 from paddock.crypto.public_key import PublicKey
 from paddock.crypto.signing import VerifyKey
+from paddock.crypto.tls import TlsKey
 from paddock.crypto.x509 import Certificate, Chain, RevocationList, check_revocation, verify_chain
 from paddock.errors import PaddockError
 from paddock.evidence import Binding, Collateral, EvidenceSet, read_trust_policy
@@ -33,9 +35,10 @@ from paddock.evidence.cose import read_key, read_sign1
 from paddock.evidence.event_log import log_details, read_event_log
 from paddock.evidence.provider import EvidenceProvider, installed_providers
 from paddock.evidence.roots import named_root, root_names
+from paddock.evidence.tls import Identity, TlsStatement, make_certificate, read_peer
 from paddock.release.ear import TOKEN_TYPE, read_ear
 from tests.evidence.matrix import Attempt, samples
-from tests.fixtures.cast import NOW, SIMULATOR, contract
+from tests.fixtures.cast import NOW, SIMULATOR, contract, private_keys
 from tests.fixtures.proof import binding, evidence
 from tests.fixtures.receipts import verdict
 from tests.fixtures.vendors.arm import CcaMaker
@@ -228,6 +231,16 @@ def _verdict(data: bytes) -> None:
     read_ear(sign_jwt(parse(data), SIMULATOR, typ=TOKEN_TYPE), SIMULATOR.verify_key)
 
 
+def _tls_certificates(shown: EvidenceSet) -> list[bytes]:
+    keys, key = private_keys("tls"), TlsKey.generate()
+    run = {"contract": "sha256:" + "a" * 64, "run": "b" * 32, "level": "L5"}
+    found = []
+    for identity in (Identity("keeper", keys.public()), Identity("run", keys.public(), **run)):
+        statement = TlsStatement(identity, key.public.fingerprint(), NOW, NOW + timedelta(minutes=4), "server")
+        found += [make_certificate(key, statement, keys, proof) for proof in (None, shown)]
+    return found
+
+
 def _token(data: bytes) -> None:
     read_jwt(data.decode("utf-8", "replace"), SIMULATOR.verify_key, typ=TOKEN_TYPE)
 
@@ -269,6 +282,7 @@ def _parsers() -> list[Target]:
         ("cose-key", lambda data: read_key(data, "key"), [CcaMaker().public("realm")]),
         ("event-log", _event_log, _vectors("eventlog/*.bin")),
         ("token", _token, [token]),
+        ("tls-certificate", lambda data: read_peer(data, role="server", now=NOW), _tls_certificates(pieces)),
     ]
     texts: list[tuple[str, Callable[[bytes], object], Sequence[bytes]]] = [
         ("wrapper", _wrapper, [canonical({"wrapper": pieces.to_wrapper()})]),
