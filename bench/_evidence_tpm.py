@@ -28,7 +28,27 @@ _SIGNED = 0x2A0
 
 def cases() -> list[Case]:
     """Name, verification, signature operations alone; for TDX, dcap-qvl's own call and the vTPM's signature."""
-    return [_tpm("rsa", TpmMaker("rsassa")), _tpm("ecc", TpmMaker("p256")), _snp(), _tdx()]
+    rsa_maker, ecc_maker = TpmMaker("rsassa"), TpmMaker("p256")
+    listed = [_tpm("rsa, key listed", rsa_maker), _tpm("ecc, key listed", ecc_maker)]
+    return [_certified("rsa", rsa_maker), _certified("ecc", ecc_maker), *listed, _snp(), _tdx()]
+
+
+def _certified(name: str, maker: TpmMaker) -> Case:
+    """An authority that the policy names vouches for the attestation key."""
+    leaf = maker.certificate()
+    parts = maker.parts(_REPORT_DATA)
+    evidence = maker.evidence(_REPORT_DATA, certificates=[leaf])
+    verify = partial(verify_evidence, evidence, policy=maker.certified_policy(), collateral=Collateral(), now=NOW)
+    return f"tpm {name}", verify, partial(_certified_signatures, maker, x509.load_der_x509_certificate(leaf), parts)
+
+
+def _certified_signatures(maker: TpmMaker, leaf: x509.Certificate, parts: dict[str, Any]) -> None:
+    _quote(maker.key.public_key(), parts["signature"], parts["quote"])
+    if leaf.signature_hash_algorithm is None:
+        raise TypeError("the authority signs a hash")
+    maker.authority_key.public_key().verify(
+        leaf.signature, leaf.tbs_certificate_bytes, ec.ECDSA(leaf.signature_hash_algorithm)
+    )
 
 
 def _tpm(name: str, maker: TpmMaker) -> Case:
