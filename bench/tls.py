@@ -108,9 +108,9 @@ def _attested(stack: ExitStack) -> tuple[Connect, Connect, Connect]:
         ExpectedServer("keeper", keeper.public().fingerprint()), OwnEnd(Identity("party", run.public()), run, "client")
     )
     return (
-        lambda: _connected(forgetful, first.context(), EVIDENCE_NAME),
-        lambda: _connected(address, again.context(), EVIDENCE_NAME),
-        lambda: _connected(address, known.context(), known.server_name),
+        partial(_connected, forgetful, first.context(), EVIDENCE_NAME),
+        partial(_connected, address, again.context(), EVIDENCE_NAME),
+        partial(_connected, address, known.context(), known.server_name),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import NoReturn
 
@@ -66,29 +67,30 @@ class ClientTls:
         self._loaded: Credentials | None = None
         self._good_until: datetime | None = None
         self._judged: Judged[Peer] = Judged()
-        self._context = self._make_context()
 
     def context(self) -> ssl.SSLContext:
-        """What connections are made with; loaded with this end's credentials of now.
+        """What connections are made with from now on: with this end's credentials of now, which never change in it.
 
         Raises:
             AttesterUnavailable: evidence of this end cannot be had.
         """
+        current = None if self._own is None else self._own.credentials()
+        context = self._make_context()
+        if current is not None:
+            current.load_into(context)
         with self._lock:
-            if self._own is not None:
-                current = self._own.credentials()
-                if current is not self._loaded:
-                    current.load_into(self._context)
-                    self._loaded = current
-        return self._context
+            self._loaded, self._good_until = current, None
+        return context
 
     def is_stale(self) -> bool:
-        """Whether connections of before should not be used any more; asked once before each request."""
+        """Whether another context is needed, and connections of before should not be used; asked before each request.
+
+        Raises:
+            AttesterUnavailable: evidence of this end cannot be had.
+        """
+        current = None if self._own is None else self._own.credentials()
         with self._lock:
-            stale = self._good_until is not None and now() >= self._good_until
-            if stale:
-                self._good_until = None
-            return stale
+            return current is not self._loaded or (self._good_until is not None and now() >= self._good_until)
 
     def _make_context(self) -> ssl.SSLContext:
         context = _Context(ssl.PROTOCOL_TLS_CLIENT)
@@ -107,7 +109,7 @@ class ClientTls:
         def judge() -> tuple[Peer, datetime]:
             peer = read_peer(certificate, role="server", now=moment)
             check_server(peer, self._expected, collateral=collateral, now=moment)
-            return peer, peer.not_after
+            return replace(peer, evidence=None), peer.not_after  # judged: nothing holds on to it
 
         peer = self._judged.verdict(certificate or b"", (collateral,), moment, judge)
         until = min(peer.not_after, moment + LIFE / 2)

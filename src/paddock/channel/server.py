@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -42,32 +43,38 @@ class ServerTls:
     ) -> None:
         self._gate, self._basis = gate, basis
         self._judged: Judged[Peer] = Judged()
-        self._ends = [(plain, self._make_context())]
-        if attested is not None:
-            self._ends.append((attested, self._make_context()))
-        self._loaded: list[Credentials | None] = [None] * len(self._ends)
-        self._ends[0][1].sni_callback = self._choose
+        self._ends = [plain] if attested is None else [plain, attested]
+        self._shown: list[tuple[Credentials, ssl.SSLContext]] = []
 
     def context(self) -> ssl.SSLContext:
-        """What connections are accepted with.
+        """What connections are accepted with. It never changes: each connection is given what is shown at that moment.
 
         Raises:
             AttesterUnavailable: evidence of this end cannot be had.
         """
         self.renew()
-        return self._ends[0][1]
+        context = self._make_context()
+        self._shown[0][0].load_into(context)
+        context.sni_callback = self._choose
+        return context
 
     def renew(self) -> None:
-        """Load credentials that are current; called every `renew_seconds`, never twice at once.
+        """Show credentials that are current; called every `renew_seconds`, never twice at once.
 
         Raises:
             AttesterUnavailable: evidence cannot be had; what was shown until now is shown on, until it is out of date.
         """
-        for place, (end, context) in enumerate(self._ends):
+        shown = []
+        for place, end in enumerate(self._ends):
             current = end.credentials()
-            if current is not self._loaded[place]:
-                current.load_into(context)  # A-22
-                self._loaded[place] = current
+            if place < len(self._shown) and current is self._shown[place][0]:
+                shown.append(self._shown[place])
+                continue
+            # A-22. A context of its own: OpenSSL's are not made to change while connections are made with them.
+            context = self._make_context()
+            current.load_into(context)
+            shown.append((current, context))
+        self._shown = shown
 
     @property
     def renew_seconds(self) -> float:
@@ -93,7 +100,7 @@ class ServerTls:
         def judge() -> tuple[Peer, datetime]:
             peer = read_peer(certificate, role="client", now=moment)  # A-23
             gate(peer)
-            return peer, peer.not_after
+            return replace(peer, evidence=None), peer.not_after  # judged: nothing holds on to it
 
         if self._basis is None:
             return judge()[0]
@@ -117,5 +124,4 @@ class ServerTls:
         return context
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
-        if name == EVIDENCE_NAME and len(self._ends) > 1:
-            connection.context = self._ends[1][1]
+        connection.context = self._shown[-1 if name == EVIDENCE_NAME else 0][1]

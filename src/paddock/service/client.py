@@ -140,7 +140,6 @@ class ServiceClient:
             return self._http
         if not secure:
             raise PeerRefused(f"Whoever answers at {self.url} shows nothing: its address must begin with https.")
-        self._tls.context()
         with self._lock:
             if self._tls.is_stale():
                 if self._retired is not None:

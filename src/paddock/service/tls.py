@@ -17,10 +17,10 @@ class ClientSide(Protocol):
         """What it calls the server in its greeting."""
 
     def context(self) -> ssl.SSLContext:
-        """What connections are made with: the server is verified before the first byte is sent."""
+        """What connections are made with: the server is verified before the first byte is sent. A new one at each call."""
 
     def is_stale(self) -> bool:
-        """Whether connections of before should not be used any more; asked once before each request."""
+        """Whether another context is needed, and connections of before should not be used; asked before each request."""
 
 
 class ServerSide(Protocol):
