@@ -141,6 +141,8 @@ def test_a19_a_run_asks_a_keeper_as_the_run_that_its_certificate_names(tmp_path:
             }
             with pytest.raises(PeerRefused, match="another run"):
                 asking.post("/v1/releases", body)
+            with pytest.raises(PeerRefused, match="another run"):
+                asking.post("/v1/leases", {"request": kept.asked("lease.renew", {}).to_dict()})
         with client(url, wanted, end("party", member("north").keys, "client")) as asking:
             for path in ("/v1/challenges", "/v1/leases"):
                 with pytest.raises(PeerRefused, match="not asked by a party"):
@@ -201,7 +203,17 @@ def test_a20_a_client_without_expectation_or_tls_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["stranger", "hub", "other party", "no evidence", "debug", "no certificate", "wrong run level"]
+    "name",
+    [
+        "stranger",
+        "hub",
+        "other party",
+        "no evidence",
+        "debug",
+        "no certificate",
+        "party with evidence",
+        "wrong run level",
+    ],
 )
 def test_a20_a_keeper_serves_its_party_and_attested_runs_alone(tmp_path: Path, name: str) -> None:
     kept = make_keeper(tmp_path, "north")
@@ -215,6 +227,7 @@ def test_a20_a_keeper_serves_its_party_and_attested_runs_alone(tmp_path: Path, n
         "no evidence": OwnEnd(run_identity(), RUN_KEYS, "client", None),
         "debug": run_end(attested=lambda data: attest(data, debug=True)),
         "no certificate": None,
+        "party with evidence": end("party", member("north").keys, "client", attest),
         "wrong run level": OwnEnd(run_identity(level="L2"), RUN_KEYS, "client", None),
     }
     with serving(server(gate), heard) as url:

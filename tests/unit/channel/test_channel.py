@@ -198,5 +198,9 @@ def test_verdicts_are_few_and_refusals_are_none() -> None:
 
 
 def test_a_client_without_tls_says_nothing_to_a_server_with_it() -> None:
-    with serving(server()) as url, ServiceClient("keeper", url.replace("https", "http")) as asking:
-        pytest.raises(ServiceUnreachable, asking.post, "/v1/secret", {})
+    with (
+        serving(server()) as url,
+        ServiceClient("keeper", url.replace("https", "http")) as asking,
+        pytest.raises(ServiceUnreachable),
+    ):
+        asking.post("/v1/secret", {})

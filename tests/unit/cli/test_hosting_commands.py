@@ -136,6 +136,14 @@ def test_a_secure_hub_without_a_fingerprint_is_not_asked(north: Path) -> None:
     assert "#FINGERPRINT" in done.json["error"]["detail"]
 
 
+def test_an_address_that_names_another_keeper_than_the_home_is_not_asked(north: Path) -> None:
+    address = f"{URL}#{Home.load(north).fingerprint}"
+    assert paddock("party", "addresses", "--keeper", address, "--home", north).code == 0
+    done = paddock("keeper", "releases", "--home", north, "--json")
+    assert done.error == "E-EVIDENCE-14"
+    assert "its keys in this home are others" in done.json["error"]["detail"]
+
+
 def test_options_that_contradict_each_other_are_refused(north: Path, tmp_path: Path) -> None:
     assert paddock("keeper", "serve", "--folder", tmp_path).code == 2
     assert paddock("keeper", "serve", "--simulate", "--proof", "tsm", "--home", north).code == 2
