@@ -14,7 +14,7 @@ from bench.harness import Row, Timings, latencies, row
 from paddock.contract import Request, Terms, propose, sign_contract, verify_contract
 from paddock.crypto.canonical import canonical
 from paddock.crypto.digest import b64
-from paddock.crypto.dsse import Envelope
+from paddock.crypto.dsse import Envelope, pre_authentication_encoding
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import write_moment
 from paddock.crypto.signing import SigningKey
@@ -150,11 +150,14 @@ class _Stage:
     def bare(self, body: dict[str, Any]) -> Callable[[], object]:
         """The operations alone: two contract signatures and the evidence's verified, unwrap, seal, two signatures."""
         wrapped = self.data_key.wrap(self.keeper_home.keys.public().seal, _ASSET, DEPOSIT_PURPOSE)
+        signers = {keys.public().fingerprint(): keys.public().sign for keys in (self.owner, self.other)}
 
         def work() -> None:
             request = read_release_request(body)
-            for party in self.terms.parties.values():
-                request.contract.verify_by(party.keys.public().sign, request.contract.payload_type)
+            contract = request.contract
+            encoded = pre_authentication_encoding(contract.payload_type, contract.payload)
+            for signature in contract.signatures:
+                signers[signature.keyid].verify(signature.sig, encoded)
             if request.evidence is not None:
                 evidence = Envelope.from_json(request.evidence.pieces["environment"].body)
                 evidence.verify_by(self.simulator.verify_key, evidence.payload_type)

@@ -1,0 +1,18 @@
+"""The quick benchmarks still measure what they say: a figure that cannot be had is noticed here, not when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import pytest
+
+
+@pytest.mark.parametrize("area", ["evidence", "keeper", "tls"])
+def test_an_area_can_be_measured(area: str) -> None:
+    rows = importlib.import_module(f"bench.{area}").rows(quick=True)
+    assert rows
+    for row in rows:
+        assert row.area == area
+        assert math.isfinite(row.value)
+        assert row.value > 0
