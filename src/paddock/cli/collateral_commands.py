@@ -28,7 +28,9 @@ def collateral_fetch(
     evidence: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Files with evidence of the platform; none: what refused runs needed, and all that it got before."
+            exists=True,
+            dir_okay=False,
+            help="Files with evidence of the platform; none: what refused runs needed, and all that it got before.",
         ),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="The provider of the files, where their bytes do not say.")] = None,
@@ -55,9 +57,9 @@ def collateral_fetch(
     fetched: list[CollateralItem] = []
     failed: dict[str, PaddockError] = {}
 
-    def progress(url: str) -> None:
+    def progress(text: str) -> None:
         if not json_output:
-            notice(plain(f"asking {url}"))
+            notice(plain(f"asking {text}" if "://" in text else text))
 
     with CollateralFetcher(mirrors=_mirrors(mirror or []), progress=progress) as fetcher:
         for need in needs:

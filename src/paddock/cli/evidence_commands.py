@@ -43,7 +43,12 @@ _MAX_LOG_BYTES = 16 << 20
 def evidence_verify(
     *,
     file: Annotated[
-        Path, typer.Argument(help="Evidence: a vendor's bytes, hex text of them, or a Conceptual Message Wrapper.")
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="Evidence: a vendor's bytes, hex text of them, what other tools write, or a Conceptual Message Wrapper.",
+        ),
     ],
     policy: Annotated[
         Path | None,
@@ -82,10 +87,18 @@ def evidence_verify(
         str | None, typer.Option(metavar="SHA256", help="The measurement that it must have.")
     ] = None,
     event_log: Annotated[
-        Path | None, typer.Option(help="A CC event log (CCEL) that must give the registers; its facts are then shown.")
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A CC event log (CCEL) that must give the registers; its facts are then shown.",
+        ),
     ] = None,
     certificates: Annotated[
-        Path | None, typer.Option(help="A GPU's certificates in PEM, leaf first, where FILE is its report alone.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A GPU's certificates in PEM, leaf first, where FILE is its report alone."
+        ),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="The provider, where the bytes do not say which.")] = None,
     json_output: JsonOption = False,

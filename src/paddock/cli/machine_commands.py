@@ -11,6 +11,7 @@ import typer
 from paddock.cli.doctor import examine
 from paddock.cli.options import JsonOption
 from paddock.cli.output import notice, plain, say, say_json, table, working
+from paddock.cli.registers import register_faults
 from paddock.contract.levels import LEVELS, Level, LevelPolicy
 from paddock.evidence.claims import registers_digest, registers_text
 from paddock.evidence.measurement import measure_runtime
@@ -68,6 +69,9 @@ def _measure_registers(provider: str, values: list[str], *, json_output: bool) -
         found[name] = digits.lower()
     if not found or not _PROVIDER.fullmatch(provider):
         raise typer.BadParameter("name a provider and all of its registers", param_hint="--registers")
+    faults = register_faults(provider, found)
+    if faults:
+        raise typer.BadParameter(f"the measurement of {provider} is made of all its registers: {faults}")
     measurement = registers_digest(provider, found)
     text = registers_text(provider, found)
     rule = "SHA-256 of the canonical JSON (RFC 8785) of version, provider and registers (A-10)"

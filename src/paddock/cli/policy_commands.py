@@ -276,7 +276,10 @@ def _edit(own: PolicyFolder, change: Any) -> TrustPolicy:
         except TOMLKitError as error:
             raise TrustPolicyInvalid(f"{error}.") from error
         text = tomlkit.dumps(document)
-        trust = read_trust_policy(text)
+        try:
+            trust = read_trust_policy(text)
+        except TrustPolicyInvalid as error:
+            raise TrustPolicyInvalid(f"{error.detail} Nothing was changed.") from error
         write_bytes(own.trust_file(), text.encode("utf-8"))
     return trust
 

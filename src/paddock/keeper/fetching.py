@@ -31,7 +31,7 @@ from paddock.evidence.collateral import (
 from paddock.evidence.providers.intel import assemble_pcs
 
 MAX_ANSWER_BYTES = 2 << 20
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS, CONNECT_SECONDS = 20.0, 5.0
 PAUSES = (1.0, 3.0, 9.0)
 MAX_PAUSE_SECONDS = 30.0
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -48,7 +48,7 @@ class CollateralFetcher:
         mirrors: other addresses for vendors' own, e.g. `https://api.trustedservices.intel.com` to a caching service.
         pauses: seconds before the second and each further attempt.
         sleep: waits.
-        progress: is told each address before it is asked.
+        progress: is told each address before it is asked, and why one is asked again.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class CollateralFetcher:
         self._progress = progress
         # A proxy from the environment never stands between two processes of one machine.
         direct = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False, mounts=direct)
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS)
+        self._http = httpx.Client(timeout=timeout, follow_redirects=False, mounts=direct)
+        self._silent: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -101,15 +103,22 @@ class CollateralFetcher:
         # A revocation list is signed by itself, and vendors publish theirs over plain HTTP (RFC 5280 §8).
         if not _is_safe(address) and not (is_list and urlsplit(address).scheme == "http"):
             raise VendorUnavailable(f"{address[:200]} is not https.")
+        host = urlsplit(address).netloc
+        if host in self._silent:
+            raise VendorUnavailable(f"{host[:200]} did not answer before; it was not asked for this.")
         self._progress(address)
         for pause in self._pauses:
             try:
                 return self._once(address)
             except _Again as again:
-                self._sleep(min(max(pause, again.after), MAX_PAUSE_SECONDS))
+                seconds = min(max(pause, again.after), MAX_PAUSE_SECONDS)
+                self._progress(f"{again} Again in {seconds:.0f} s.")
+                self._sleep(seconds)
         try:
             return self._once(address)
         except _Again as again:
+            if again.silent:  # whoever has no network need not wait for each item
+                self._silent.add(host)
             raise VendorUnavailable(str(again)) from again
 
     def _once(self, address: str) -> Answer:
@@ -127,7 +136,7 @@ class CollateralFetcher:
                         raise VendorUnavailable(f"{host} answered with more than {MAX_ANSWER_BYTES} bytes.")
                 return {name.lower(): value for name, value in answer.headers.items()}, bytes(body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _Again(f"{host} does not answer ({type(error).__name__}).", 0.0) from error
+            raise _Again(f"{host} does not answer ({type(error).__name__}).", 0.0, silent=True) from error
 
     def _mirrored(self, url: str) -> str:
         for source, target in self._mirrors.items():
@@ -137,11 +146,11 @@ class CollateralFetcher:
 
 
 class _Again(Exception):
-    """It may be tried again, after so many seconds."""
+    """It may be tried again, after so many seconds; `silent` where there was no answer at all."""
 
-    def __init__(self, text: str, after: float) -> None:
+    def __init__(self, text: str, after: float, *, silent: bool = False) -> None:
         super().__init__(text)
-        self.after = after
+        self.after, self.silent = after, silent
 
 
 def _items(need: CollateralNeed, answers: Mapping[str, Answer], fetched: str) -> list[CollateralItem]:

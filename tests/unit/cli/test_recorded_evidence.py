@@ -138,3 +138,10 @@ def test_one_bit_more_or_less_is_refused(name: str, tmp_path: Path) -> None:
     changed = tmp_path / Path(file).name
     changed.write_bytes(data)
     assert judge((str(changed), *rest))[0] == 3
+
+
+def test_a_file_that_is_not_there_is_a_fault_of_the_command_and_not_of_the_evidence() -> None:
+    for arguments in (("missing.bin",), ("sgx/quote_v3.bin", "--certificates", "missing.pem"), ("sgx",)):
+        code, words = judge((*arguments, "--root", "intel-sgx"))
+        assert code == 2, words
+        assert "E-EVIDENCE" not in words

@@ -222,3 +222,14 @@ def test_a_certificate_that_the_web_does_not_know_is_refused(tmp_path: Path) -> 
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_a_host_that_is_silent_is_not_waited_for_again() -> None:
+    asked: list[str] = []
+    silent = {VENDOR: "https://127.0.0.1:9"}  # the discard port: nobody answers
+    with CollateralFetcher(mirrors=silent, sleep=lambda _seconds: None, progress=asked.append) as vendor:
+        for number in range(3):
+            with pytest.raises(VendorUnavailable, match="does not answer" if number == 0 else "was not asked"):
+                vendor.fetch(need("certificate", f"/{number}"), now=NOW)
+    assert sum("://" in text for text in asked) == 1
+    assert sum("Again in" in text for text in asked) == 3
