@@ -26,13 +26,17 @@ from paddock.party.home import Home
 from paddock.party.servers import Server, demand_evidence, demand_no_evidence
 
 PolicyOption = Annotated[
-    Path | None, typer.Option(help="A trust policy as a keeper's (keeper policy explain --template).")
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="A trust policy as a keeper's (keeper policy explain --template)."),
 ]
 MeasurementOption = Annotated[
     list[str] | None, typer.Option(help="Measurement that it must show, as you computed it yourself; can be repeated.")
 ]
 CollateralOption = Annotated[
-    Path | None, typer.Option(help="What vendors published about its platform (keeper collateral show --output).")
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="What vendors published about its platform (keeper collateral show --output)."
+    ),
 ]
 LevelOption = Annotated[Level, typer.Option(help="Whose pieces of evidence the policy demands.")]
 NothingOption = Annotated[bool, typer.Option("--nothing", help="Demand no evidence any more.")]
@@ -59,7 +63,9 @@ def party_keys(
 @keeper.command("create")
 def keeper_create(
     folder: Annotated[Path, typer.Option(help="A new folder for the keeper: inside the environment that protects it.")],
-    party_file: Annotated[Path, typer.Option("--party", help="The party's public keys (party keys).")],
+    party_file: Annotated[
+        Path, typer.Option("--party", exists=True, dir_okay=False, help="The party's public keys (party keys).")
+    ],
     output: Annotated[Path, typer.Option(help="File for the keeper's public keys, for the party.")],
     json_output: JsonOption = False,
 ) -> None:
@@ -81,7 +87,9 @@ def keeper_create(
 
 @keeper.command("adopt")
 def keeper_adopt(
-    keys: Annotated[Path, typer.Argument(help="The keeper's public keys, as whoever runs it gave them.")],
+    keys: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="The keeper's public keys, from whoever runs it.")
+    ],
     url: Annotated[str, typer.Option(help="Where it answers, e.g. https://keepers.example:7301.")],
     fingerprint: Annotated[str, typer.Option(help="Its fingerprint, as it was told you on another way.")],
     home: HomeOption = DEFAULT_HOME,

@@ -47,7 +47,9 @@ def test_a_keeper_is_adopted_by_its_fingerprint_alone(north: Path, hosted: tuple
     keys, fingerprint = hosted
     assert adopt(north, keys, Home.load(north).fingerprint).error == "E-EVIDENCE-14"
     assert adopt(north, keys, fingerprint, "http://keepers.example:1").code == 2
-    assert adopt(north, tmp_path / "missing", fingerprint).code == 5
+    assert adopt(north, tmp_path / "missing", fingerprint).code == 2
+    (tmp_path / "odd").write_text("{}")
+    assert adopt(north, tmp_path / "odd", fingerprint).error == "E-PARTY-01"
     assert adopt(north, keys, fingerprint.lower()).code == 0
     assert Home.load(north).keeper == URL
     assert not (north / "keeper" / "keys.json").exists()
@@ -70,11 +72,11 @@ def test_a_keepers_folder_is_made_once_and_for_well_formed_keys(hosted: tuple[Pa
     again = ("keeper", "create", "--folder", tmp_path / "k", "--party", tmp_path / "north.json", "--output", keys)
     assert paddock(*again).code != 0
     (tmp_path / "bad.json").write_text("{}")
-    for party in (tmp_path / "bad.json", tmp_path / "missing.json"):
+    for party, code in ((tmp_path / "bad.json", 5), (tmp_path / "missing.json", 2)):
         done = paddock(
             "keeper", "create", "--folder", tmp_path / "k2", "--party", party, "--output", tmp_path / "o", "--json"
         )
-        assert done.code == 5
+        assert done.code == code
     assert not (tmp_path / "k2").exists()
 
 
