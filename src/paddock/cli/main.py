@@ -18,6 +18,7 @@ from paddock.cli.output import say_error
 from paddock.cli.program_commands import program
 from paddock.cli.run_commands import receipt, results, run, runs
 from paddock.cli.service_commands import hub, serve_everything, simulator, wait
+from paddock.cli.volume_commands import volume_cat, volume_list, volume_open, volume_verify
 from paddock.errors import PaddockError
 
 app = typer.Typer(
@@ -32,6 +33,10 @@ app.command(rich_help_panel=_JOIN)(init)
 app.add_typer(party, name="party", rich_help_panel=_JOIN)
 app.command(rich_help_panel=_WORK)(seal)
 app.command(rich_help_panel=_WORK)(assets)
+app.command("ls", rich_help_panel=_WORK)(volume_list)
+app.command("cat", rich_help_panel=_WORK)(volume_cat)
+app.command("open", rich_help_panel=_WORK)(volume_open)
+app.command("verify", rich_help_panel=_WORK)(volume_verify)
 app.add_typer(program, name="program", rich_help_panel=_WORK)
 app.add_typer(contract, name="contract", rich_help_panel=_WORK)
 app.command(rich_help_panel=_WORK)(run)

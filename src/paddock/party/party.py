@@ -216,10 +216,19 @@ class Party:
         )
         self.hub.publish_asset(record.sign(self.home.keys))
 
-    def open_asset(self, name: str) -> VolumeFiles:
-        """The files of an own asset."""
+    def open_volume(self, name: str) -> VolumeReader:
+        """An own asset, opened with the key in this home's catalogue; every byte is verified as it is read.
+
+        Raises:
+            AssetUnknown: none of this name was sealed here.
+            SealRefused, Unavailable: what the store holds is not what was sealed, or it does not answer.
+        """
         own = self.assets.find(name)
-        return VolumeFiles(VolumeReader.open(own.asset, self.store(), own.data_key(self.home.keys.seal)))
+        return VolumeReader.open(own.asset, self.store(), own.data_key(self.home.keys.seal))
+
+    def open_asset(self, name: str) -> VolumeFiles:
+        """The files of an own asset; see `open_volume`."""
+        return VolumeFiles(self.open_volume(name))
 
     # --- contracts ---
 

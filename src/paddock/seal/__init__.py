@@ -7,7 +7,7 @@ from paddock.crypto.streaming import Buffer
 from paddock.seal.blobs import BlobSink, BlobSource
 from paddock.seal.datakey import DataKey
 from paddock.seal.options import OpenOptions, SealOptions
-from paddock.seal.reader import VolumeReader, read_manifest
+from paddock.seal.reader import VolumeFile, VolumeReader, read_manifest
 from paddock.seal.writer import Sealed, in_order, write_volume
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "OpenOptions",
     "SealOptions",
     "Sealed",
+    "VolumeFile",
     "VolumeReader",
     "in_order",
     "read_manifest",

@@ -6,7 +6,7 @@ import hmac
 import io
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from paddock.crypto.digest import is_digest, sha256_id
@@ -73,6 +73,39 @@ def read_manifest(asset: str, source: BlobSource) -> Manifest:
     if sha256_id(data) != asset:
         raise ManifestMismatch
     return Manifest.from_bytes(data)
+
+
+class VolumeFile:
+    """One file of an open volume. Safe to use from several threads.
+
+    Args:
+        path: where it stands in the volume.
+        size: its length in bytes.
+        read: fills a buffer from an offset; the range lies inside the file.
+    """
+
+    __slots__ = ("_read", "path", "size")
+
+    def __init__(self, path: str, size: int, read: Callable[[int, memoryview], None]) -> None:
+        self.path = path
+        self.size = size
+        self._read = read
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """Fill a buffer from an offset, 0 or more, and return the number of bytes; fewer where the file ends.
+
+        Raises:
+            SealRefused, Unavailable: as `VolumeReader.open`.
+        """
+        if offset < 0:
+            raise ValueError("an offset is not negative")
+        count = max(0, min(len(out), self.size - offset))
+        self._read(offset, out[:count])
+        return count
+
+    def open(self) -> BinaryIO:
+        """As a read-only, seekable, buffered stream; plaintext stays in memory."""
+        return io.BufferedReader(SealedFile(self.path, self.size, self._read), buffer_size=1 << 16)
 
 
 class VolumeReader:
@@ -207,12 +240,38 @@ class VolumeReader:
         Raises:
             NoSuchFile: there is none of this name.
         """
-        entry = self._entry(path)
+        return self.find(path).open()
 
-        def read_into(offset: int, out: memoryview) -> None:
+    def find(self, path: str) -> VolumeFile:
+        """A file by its path.
+
+        Raises:
+            NoSuchFile: there is none of this name.
+        """
+        return self._file(self._entry(path))
+
+    def iter_files(self, below: str = "") -> Iterator[VolumeFile]:
+        """Files in ascending order of their paths' bytes; holds one block of the table at a time.
+
+        Args:
+            below: a directory, without a slash at its end; empty for all files.
+        """
+        prefix = below.encode("utf-8") + b"/" if below else b""
+        first = max(0, bisect_right(self._first_paths, prefix) - 1)
+        order = PathOrder()
+        for number in range(first, len(self._fences)):
+            for entry in self._block(number):
+                self._follow(order, entry)
+                if entry.path.startswith(prefix):
+                    yield self._file(entry)
+                elif entry.path > prefix:
+                    return
+
+    def _file(self, entry: Entry) -> VolumeFile:
+        def read(offset: int, out: memoryview) -> None:
             self._payload.read_into(entry.offset + offset, out)
 
-        return io.BufferedReader(SealedFile(path, entry.length, read_into), buffer_size=1 << 16)
+        return VolumeFile(entry.path.decode("utf-8"), entry.length, read)
 
     def verify(self, progress: Progress | None = None) -> None:
         """Read everything once: every segment, every entry, all padding.
