@@ -12,6 +12,8 @@ from paddock.errors import PaddockError, PathRefused
 from paddock.seal import DataKey, OpenOptions, SealOptions, VolumeReader, in_order, write_volume
 from paddock.seal.padding import all_zero, padded_length
 from paddock.seal.paths import PathOrder, check_path
+from paddock.seal.tree import ContentHash
+from paddock.seal.writer import Content, Grown
 from paddock.testing.stores import MemoryStore
 
 KEY = DataKey(bytes(range(32)))
@@ -23,6 +25,7 @@ OPTIONS = st.builds(
     segment_bytes=st.sampled_from([4096, 8192]),
     padding=st.sampled_from(["padme", "none"]),
     threads=st.integers(1, 3),
+    part_bytes=st.sampled_from([4096, 10_000, 64 << 20]),
 )
 
 
@@ -58,12 +61,49 @@ def test_any_tree_comes_out_and_any_range_is_the_slice(
     reader.verify()
 
 
+@settings(max_examples=60, deadline=None)
+@given(TREE, TREE, OPTIONS, st.data())
+def test_any_version_keeps_what_stayed_and_writes_what_is_new(
+    before: dict[str, bytes], after: dict[str, bytes], options: SealOptions, data: Any
+) -> None:
+    store = MemoryStore()
+    for path in data.draw(st.lists(st.sampled_from(sorted(before)), unique=True)) if before else ():
+        after[path] = before[path] + data.draw(st.binary(max_size=50))
+    after = _acceptable(after)
+    first = write_volume(in_order(before), KEY, store, options=options)
+    stored = dict(VolumeReader.open(first.asset, store, KEY).iter_stored())
+    new_bytes = 0
+    contents: list[tuple[str, Content]] = []
+    for path, content in sorted(after.items(), key=lambda item: item[0].encode()):
+        old = before.get(path)
+        if old is None or not content.startswith(old):
+            contents.append((path, [content]))
+            new_bytes += len(content)
+        elif old == content:
+            contents.append((path, stored[path]))
+        else:
+            seen = ContentHash()
+            seen.update(old)
+            assert seen.digest() == stored[path].digest
+            contents.append((path, Grown(stored[path], seen, [content[len(old) :]])))
+            new_bytes += len(content) - len(old)
+    key = DataKey(bytes(range(1, 33)))
+    second = write_volume(contents, key, store, options=options, known=first.parts)
+    written = second.parts[len(first.parts) :]
+    assert sum(part.content_bytes for part in written) == new_bytes
+    reader = VolumeReader.open(second.asset, store, key)
+    assert {path: reader.open_file(path).read() for path in reader.paths()} == after
+    reader.verify()
+    again = write_volume(reader.iter_stored(), KEY, store, options=options, known=reader.parts)
+    assert VolumeReader.open(again.asset, store, KEY).content_bytes == reader.content_bytes
+
+
 @settings(max_examples=150, deadline=None)
 @given(TREE, OPTIONS, st.data())
 def test_any_damage_is_refused(files: dict[str, bytes], options: SealOptions, data: Any) -> None:
     store = MemoryStore()
     asset = write_volume(in_order(files), KEY, store, options=options).asset
-    name = data.draw(st.sampled_from(sorted(store.objects)))
+    name = data.draw(st.sampled_from(list(store.objects)))  # in the order of writing: names are random
     whole = bytes(store.objects[name])
     kind = data.draw(st.sampled_from(["flip", "cut", "insert", "replace"]))
     at = data.draw(st.integers(0, len(whole) - 1))

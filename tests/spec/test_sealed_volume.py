@@ -23,6 +23,7 @@ from paddock.errors import (
     ObjectTruncated,
     PaddingRefused,
     PathRefused,
+    SealOptionsInvalid,
     SegmentChanged,
     SegmentMisplaced,
     SegmentRefused,
@@ -39,7 +40,7 @@ from paddock.seal.manifest import Manifest
 from paddock.seal.padding import padded_length
 from paddock.seal.writer import stream_label
 from paddock.testing.stores import LyingStore, MemoryStore
-from paddock.testing.volumes import forge_volume, raw_index
+from paddock.testing.volumes import RawIndex, forge_volume, raw_entry, raw_index
 
 SMALL = SealOptions(segment_bytes=4096)
 FILES = {"a.txt": b"alpha", "d/b.bin": bytes(range(256)) * 100, "d/empty": b"", "e": b"x" * 5000}
@@ -88,6 +89,17 @@ def test_s2_the_same_files_give_other_volumes_each_time(store: MemoryStore, key:
     assert sealed[0].volume != sealed[1].volume
     assert store.objects[payload_name(sealed[0].volume)] != store.objects[payload_name(sealed[1].volume)]
     assert DataKey.generate().raw() != DataKey.generate().raw()
+
+
+def test_s2_every_part_has_a_number_and_a_key_of_its_own(store: MemoryStore, key: DataKey) -> None:
+    options = SealOptions(segment_bytes=4096, part_bytes=4096)
+    sealed = [write_volume([("a", [bytes(20_000)])], key, store, options=options) for _ in range(2)]
+    parts = [part for each in sealed for part in each.parts]
+    assert len(parts) == 10
+    for values in ({part.number for part in parts}, {part.key for part in parts} | {key.raw()}):
+        assert len(values) >= 10
+    assert sealed[0].parts[0].number == sealed[0].volume
+    assert len({bytes(store.objects[payload_name(part.number)]) for part in parts}) == 10
 
 
 def test_s3_another_manifest_is_refused_even_of_the_same_owner(store: MemoryStore, key: DataKey) -> None:
@@ -202,7 +214,7 @@ def test_s9_the_owner_cannot_exchange_bytes_after_the_fact(store: MemoryStore, k
     sealed = write_volume([("a", [b"signed" * 100])], key, store, options=SMALL)
     stored = bytearray(store.objects[payload_name(sealed.volume)])
     # The owner holds the key, so every tag is right.
-    owner = StreamKey(key.raw(), bytes(stored[:40]), stream_label(sealed.volume, "payload"))
+    owner = StreamKey(sealed.parts[0].key, bytes(stored[:40]), stream_label(sealed.volume, "payload"))
     plain = b"forged" * 100 + bytes(padded_length(600, "padme") - 600)
     owner.seal_segment(0, True, plain, memoryview(stored)[40:])
     store.objects[payload_name(sealed.volume)] = bytes(stored)
@@ -247,10 +259,12 @@ def test_s11_the_tree_is_laid_out_as_written(store: MemoryStore, key: DataKey) -
     index = bytes(store.objects[index_name(sealed.volume)])
     leaves = b"".join(hashed(payload[at : at + 4096], "segment") for at in range(0, len(payload), 4096))
     above = hashed(leaves[:8192], "tile level 0") + hashed(leaves[8192:], "tile level 0")
-    index_leaf = hashed(index, "segment")
-    assert store.objects[tree_name(sealed.volume)] == leaves + above + index_leaf
+    assert store.objects[tree_name(sealed.volume)] == leaves + above
+    assert sealed.parts[0].facts.root == hashed(above, "tile level 1")
     manifest = json.loads(sealed.manifest)
-    assert manifest["payload"]["root"] == hashed(above, "tile level 1").hex()
+    index_leaf = hashed(index[:-32], "segment")
+    assert len(index) == manifest["index"]["bytes"] + 32
+    assert index[-32:] == index_leaf
     assert manifest["index"]["root"] == hashed(index_leaf, "tile level 0").hex()
 
 
@@ -338,7 +352,7 @@ def test_s14_members_that_no_writer_writes_are_refused(
         _opened(forge_volume(b"", raw_index([]), key, store, change_manifest=apply), store, key)
 
 
-@pytest.mark.parametrize("member", ["format", "index", "key_commitment", "padding", "payload", "volume"])
+@pytest.mark.parametrize("member", ["format", "index", "key_commitment", "padding", "segment_bytes", "volume"])
 def test_s14_a_manifest_that_lacks_a_member_is_refused(store: MemoryStore, key: DataKey, member: str) -> None:
     asset = forge_volume(b"", raw_index([]), key, store, change_manifest=lambda value: value.pop(member))
     with pytest.raises(ManifestRefused):
@@ -383,9 +397,11 @@ def test_s17_a_path_that_leads_elsewhere_is_refused(store: MemoryStore, key: Dat
     reader_refuses(store, key, raw_index([[(raw, 0, 0)]]))
 
 
-def reader_refuses(store: MemoryStore, key: DataKey, index: bytes, payload: bytes = b"", padding: Any = "none") -> None:
+def reader_refuses(
+    store: MemoryStore, key: DataKey, index: bytes | RawIndex, payload: bytes = b"", padding: Any = "none", **more: Any
+) -> None:
     with pytest.raises(IndexRefused):
-        _opened(forge_volume(payload, index, key, store, padding=padding), store, key).paths()
+        _opened(forge_volume(payload, index, key, store, padding=padding, **more), store, key).verify()
 
 
 @pytest.mark.parametrize(
@@ -403,25 +419,27 @@ def test_s18_paths_that_clash_or_are_out_of_order_are_refused(
 
 
 def _full_block(first: int, path: str = "p{:08}") -> list[tuple[bytes, int, int]]:
-    """As many entries of one shape as fit into a block."""
-    size = 18 + len(path.format(0))
+    """As many entries of empty files as fit into a block."""
+    size = len(raw_entry(path.format(0).encode(), []))
     return [(path.format(first + n).encode(), 0, 0) for n in range(MAX_BLOCK_BYTES // size)]
 
 
 def test_s18_a_file_that_is_a_directory_in_another_block_is_refused(store: MemoryStore, key: DataKey) -> None:
     # "p", then thousands of "p-…", then "p/x": the two that clash stand two blocks apart.
-    between = [(f"p-{n:07}".encode(), 0, 0) for n in range(6000)]
+    between = [(f"p-{n:07}".encode(), 0, 0) for n in range(800)]
     entries = [(b"p", 0, 0), *between, (b"p/x", 0, 0)]
-    blocks, size = [[entries[0]]], 19
-    for entry in entries[1:]:
-        if size + 18 + len(entry[0]) > MAX_BLOCK_BYTES:
+    blocks: list[list[tuple[bytes, int, int]]] = [[]]
+    size = 0
+    for entry in entries:
+        length = len(raw_entry(entry[0], []))
+        if size + length > MAX_BLOCK_BYTES:
             blocks.append([])
             size = 0
         blocks[-1].append(entry)
-        size += 18 + len(entry[0])
+        size += length
     assert len(blocks) == 3
     reader = _opened(forge_volume(b"", raw_index(blocks), key, store), store, key)
-    assert reader.size("p-0003000") == 0
+    assert reader.size("p-0000400") == 0
     for path in ("p", "p/x"):
         with pytest.raises(IndexRefused):
             reader.size(path)
@@ -453,6 +471,9 @@ ONE = [[(b"a", 0, 3), (b"b", 3, 2)]]
         _set(5, 0),
         _set(5, 2),
         _set(5, 3),
+        _set(6, 0),
+        _set(6, 2),
+        _set(6, 1 << 60),
     ],
 )
 def test_s19_a_footer_that_does_not_fit_is_refused(
@@ -464,7 +485,7 @@ def test_s19_a_footer_that_does_not_fit_is_refused(
 
 def test_s19_an_index_without_room_for_a_footer_is_refused(store: MemoryStore, key: DataKey) -> None:
     reader_refuses(store, key, bytes(FOOTER_BYTES - 1))
-    reader_refuses(store, key, raw_index(ONE) + b"\0", b"12345")
+    reader_refuses(store, key, raw_index(ONE, after=b"\0"), b"12345")
 
 
 def test_s19_a_fence_table_that_would_not_fit_into_memory_is_refused(store: MemoryStore, key: DataKey) -> None:
@@ -474,17 +495,26 @@ def test_s19_a_fence_table_that_would_not_fit_into_memory_is_refused(store: Memo
         _opened(asset, store, key)
 
 
+def test_s19_a_part_table_that_would_not_fit_into_memory_is_refused(store: MemoryStore, key: DataKey) -> None:
+    def many(rows: list[list[Any]]) -> None:
+        rows.extend([n.to_bytes(16, "big"), *rows[0][1:]] for n in range(120_000))
+
+    asset = forge_volume(b"12345", raw_index(ONE, change_parts=many), key, store, segment_bytes=1 << 20)
+    with pytest.raises(IndexRefused, match="too large"):
+        _opened(asset, store, key)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda rows: rows[0].__setitem__(0, 1),
         lambda rows: rows[0].__setitem__(2, 1),
+        lambda rows: rows[1].__setitem__(2, 0),
         lambda rows: rows[0].__setitem__(1, rows[0][1] - 1),
         lambda rows: rows[0].__setitem__(1, 0),
         lambda rows: rows[1].__setitem__(0, 70_000),
         lambda rows: rows[1].__setitem__(0, 0),
-        lambda rows: rows[1].__setitem__(0, rows[1][0] - 26),
-        lambda rows: rows[1].__setitem__(2, 1),
+        lambda rows: rows[1].__setitem__(0, rows[1][0] - 45),
         lambda rows: rows[1].__setitem__(3, b"a" * 9),
         lambda rows: rows[1].__setitem__(3, b"q" * 9),
         lambda rows: rows[1].__setitem__(3, b"../q" * 9),
@@ -492,7 +522,7 @@ def test_s19_a_fence_table_that_would_not_fit_into_memory_is_refused(store: Memo
         lambda rows: rows.append(rows[1]),
     ],
     ids=[
-        "position", "offset", "entries", "no-entries", "too-far", "same-place", "overlap", "beyond", "order", "path",
+        "position", "extents", "more-extents", "entries", "no-entries", "too-far", "same-place", "overlap", "order", "path",
         "escape", "lost", "twice",
     ],
 )  # fmt: skip
@@ -500,12 +530,13 @@ def test_s20_a_fence_that_lies_is_refused(
     store: MemoryStore, key: DataKey, change: Callable[[list[list[Any]]], None]
 ) -> None:
     first = _full_block(0)
-    blocks = [first, [(b"q00000000", 0, 0)]]
-    assert len(_opened(forge_volume(b"", raw_index(blocks), key, store), store, key).paths()) == len(first) + 1
-    reader_refuses(store, key, raw_index(blocks, change_fences=change))
+    blocks = [first, [(b"q00000000", 0, 5)]]
+    good = forge_volume(b"12345", raw_index(blocks), key, store)
+    assert len(_opened(good, store, key).paths()) == len(first) + 1
+    reader_refuses(store, key, raw_index(blocks, change_fences=change), b"12345")
 
 
-def _three_blocks(change: Callable[[list[list[Any]]], None]) -> bytes:
+def _three_blocks(change: Callable[[list[list[Any]]], None]) -> RawIndex:
     blocks = [_full_block(0), _full_block(9000), [(b"q0", 0, 2), (b"q1", 2, 3)]]
     return raw_index(blocks, change_fences=change)
 
@@ -515,10 +546,9 @@ def _three_blocks(change: Callable[[list[list[Any]]], None]) -> bytes:
     [
         lambda rows: rows[1].__setitem__(0, rows[2][0]),
         lambda rows: rows[1].__setitem__(3, rows[2][3]),
-        lambda rows: rows[1].__setitem__(2, 1),
         lambda rows: (rows[1].__setitem__(1, rows[1][1] + 2), rows[2].__setitem__(1, 0)),
     ],
-    ids=["position", "path", "offset", "no-entries"],
+    ids=["position", "path", "no-entries"],
 )
 def test_s20_a_fence_table_out_of_order_is_refused_at_once(
     store: MemoryStore, key: DataKey, change: Callable[[list[list[Any]]], None]
@@ -549,19 +579,32 @@ def test_s20_a_block_that_reaches_past_the_next_fence_is_refused(store: MemorySt
 @pytest.mark.parametrize(
     "blocks",
     [
-        [[(b"a", 0, 3), (b"b", 2, 3)]],
-        [[(b"a", 0, 2), (b"b", 3, 2)]],
-        [[(b"a", 1, 2), (b"b", 3, 2)]],
-        [[(b"a", 0, 3)], [(b"b", 3, 2)]],
-        [[(b"a", 0, 1 << 63), (b"b", 1 << 63, 5)]],
-        [[*_full_block(0), (b"q", 0, 5), (b"r", 5, 0)]],
+        [[(b"a", [(0, 3), (3, 2)])]],
+        [[(b"a", [(0, 0)])]],
+        [[(b"a", [(0, 3), (0, 0)])]],
+        [[(b"a", [(0, 6)])]],
+        [[(b"a", [(5, 1)])]],
+        [[(b"a", [(0, 3), (4, 2)])]],
+        [[(b"a", [(1 << 63, 1 << 63)])]],
+        [[(b"a", [(0, 1), (2, 1)] * 64 + [(0, 1)])]],
+        [[(b"a", [(0, 3)])], [(b"b", [(3, 2)])]],
+        [[*_full_block(0), (b"q", [(0, 5)]), (b"r", [])]],
     ],
-    ids=["overlap", "gap", "start", "block-not-full", "far", "block-too-long"],
-)
-def test_s21_files_that_overlap_or_leave_gaps_are_refused(
-    store: MemoryStore, key: DataKey, blocks: list[list[tuple[bytes, int, int]]]
-) -> None:
-    reader_refuses(store, key, raw_index(blocks, change_footer=_set(2, 5)), b"12345")
+    ids=[
+        "two-that-are-one", "of-no-bytes", "more-of-no-bytes", "longer", "behind", "over-the-end", "far", "too-many",
+        "block-not-full", "block-too-long",
+    ],
+)  # fmt: skip
+def test_s21_extents_that_no_writer_writes_are_refused(store: MemoryStore, key: DataKey, blocks: Any) -> None:
+    reader_refuses(store, key, raw_index(blocks), b"12345")
+
+
+def test_s21_extents_are_joined_in_their_order_and_may_be_shared(store: MemoryStore, key: DataKey) -> None:
+    index = raw_index([[(b"a", [(3, 2), (0, 2)]), (b"b", [(1, 4)]), (b"c", [(0, 1), (2, 1)] * 64)]])
+    reader = _opened(forge_volume(b"12345", index, key, store), store, key)
+    assert [reader.read(path, 0, 200) for path in "abc"] == [b"4512", b"2345", b"13" * 64]
+    assert [reader.read("a", at, 2) for at in range(5)] == [b"45", b"51", b"12", b"2", b""]
+    reader.verify()
 
 
 @pytest.mark.parametrize("trailing", [b"\0", b"\0\1", b"\0\1c" + bytes(15)])
@@ -569,13 +612,46 @@ def test_s21_bytes_that_belong_to_no_entry_are_refused(store: MemoryStore, key: 
     reader_refuses(store, key, raw_index(ONE, trailing=trailing), b"12345")
 
 
-def test_s22_a_payload_of_another_length_is_refused(store: MemoryStore, key: DataKey) -> None:
-    reader_refuses(store, key, raw_index(ONE), b"1234")
-    reader_refuses(store, key, raw_index(ONE), b"12345\0")
-    long = [[(b"a", 0, 1000)]]
-    reader_refuses(store, key, raw_index(long, padding="padme"), bytes(1000), "padme")
-    right = forge_volume(bytes(1024), raw_index(long, padding="padme"), key, store, padding="padme")
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set(0, 4),
+        _set(0, 6),
+        _set(0, 0),
+        _set(1, b"\x29" + bytes(39)),
+        _set(2, 4097),
+        _set(3, 55),
+        _set(3, 62),
+        _set(3, 1 << 63),
+    ],
+    ids=["shorter", "longer", "none", "header", "segment-size", "no-stream", "more-stream", "far"],
+)
+def test_s22_a_part_that_no_writer_writes_is_refused(
+    store: MemoryStore, key: DataKey, change: Callable[[list[Any]], None]
+) -> None:
+    def apply(rows: list[list[Any]]) -> None:
+        columns = [rows[0][6], rows[0][2], rows[0][4], rows[0][5]]
+        change(columns)
+        rows[0][6], rows[0][2], rows[0][4], rows[0][5] = columns
+
+    reader_refuses(store, key, raw_index([[(b"a", 0, 3)]], change_parts=apply), b"12345")
+
+
+def test_s22_a_part_that_stands_twice_is_refused(store: MemoryStore, key: DataKey) -> None:
+    reader_refuses(store, key, raw_index(ONE, change_parts=lambda rows: rows.append(rows[0])), b"12345")
+
+
+def test_s22_a_padded_part_holds_at_least_its_content(store: MemoryStore, key: DataKey) -> None:
+    index = raw_index([[(b"a", 0, 1000)]], padding="padme")
+    reader_refuses(store, key, index, bytes(999), "padme", content_bytes=1000)
+    right = forge_volume(bytes(1024), index, key, store, padding="padme", content_bytes=1000)
     assert _opened(right, store, key).read("a", 0, 2000) == bytes(1000)
+
+
+def test_s22_padded_parts_do_not_become_parts_of_an_unpadded_volume(store: MemoryStore, key: DataKey) -> None:
+    sealed = write_volume(in_order({"a": bytes(1000)}), key, store)
+    with pytest.raises(SealOptionsInvalid):
+        write_volume([], key, store, options=SealOptions(padding="none"), known=sealed.parts)
 
 
 def test_s23_lengths_are_those_of_padme() -> None:
@@ -594,12 +670,12 @@ def test_s23_padding_that_is_not_zero_is_refused(store: MemoryStore, key: DataKe
     long = [[(b"a", 0, 1000)]]
     index = raw_index(long, padding="padme")
     payload = bytes(1000) + b"hidden" + bytes(18)
-    reader = _opened(forge_volume(payload, index, key, store, padding="padme"), store, key)
+    reader = _opened(forge_volume(payload, index, key, store, padding="padme", content_bytes=1000), store, key)
     with pytest.raises(PaddingRefused):
         reader.read("a", 0, 1)
     names = [[(b"%030d" % n, 0, 0) for n in range(3)]]
     loud = raw_index(names, padding="padme", filler=b"!")
-    assert b"!" in loud
+    assert b"!" in loud([])
     with pytest.raises(PaddingRefused):
         _opened(forge_volume(b"", loud, key, store, padding="padme"), store, key)
 
@@ -607,7 +683,9 @@ def test_s23_padding_that_is_not_zero_is_refused(store: MemoryStore, key: DataKe
 def test_s23_padding_in_a_segment_of_its_own_is_checked_too(store: MemoryStore, key: DataKey) -> None:
     index = raw_index([[(b"a", 0, 200_000)]], padding="padme")
     length = padded_length(200_000, "padme")
-    reader = _opened(forge_volume(bytes(length - 1) + b"!", index, key, store, padding="padme"), store, key)
+    payload = bytes(length - 1) + b"!"
+    asset = forge_volume(payload, index, key, store, padding="padme", content_bytes=200_000)
+    reader = _opened(asset, store, key)
     assert reader.read("a", 0, 10) == bytes(10)
     with pytest.raises(PaddingRefused):
         reader.verify()
@@ -621,10 +699,10 @@ def test_s24_an_object_of_another_length_is_refused(
     whole = bytes(store.objects[name(sealed.volume)])
     store.objects[name(sealed.volume)] = whole[:-1]
     with pytest.raises(ObjectTruncated):
-        _opened(sealed.asset, store, key)
+        _opened(sealed.asset, store, key).read("a.txt", 0, 1)
     store.objects[name(sealed.volume)] = whole + b"\0"
     with pytest.raises(ObjectOverlong):
-        _opened(sealed.asset, store, key)
+        _opened(sealed.asset, store, key).read("a.txt", 0, 1)
 
 
 @pytest.mark.parametrize("about", ["/payload", "/index", "/tree"])
@@ -637,13 +715,16 @@ def test_s24_an_answer_of_another_length_is_refused(store: MemoryStore, key: Dat
 
 
 def test_s25_a_reader_keeps_a_bounded_number_of_segments_and_tiles(store: MemoryStore, key: DataKey) -> None:
-    sealed = write_volume([("a", [bytes(2_000_000)])], key, store, options=SMALL)
-    options = OpenOptions(threads=1, cached_segments=2, cached_tiles=1, cached_blocks=1)
+    parts = SealOptions(segment_bytes=4096, part_bytes=1 << 20)
+    sealed = write_volume([("a", [bytes(2_000_000)])], key, store, options=parts)
+    assert len(sealed.parts) == 2
+    options = OpenOptions(threads=1, cached_segments=2, cached_tiles=1, cached_blocks=1, cached_parts=1)
     reader = VolumeReader.open(sealed.asset, store, key, options=options)
     for at in range(0, 2_000_000, 4000):
         reader.read("a", at, 1)
-        assert len(reader._payload._opened._values) <= 2
-        assert len(reader._payload._tree._tiles._values) <= 1
+        assert len(reader._opened._values) <= 2
+        [stream] = reader._streams._values.values()
+        assert len(stream._tree._tiles._values) <= 1
     assert len(reader._blocks._values) == 1
 
 

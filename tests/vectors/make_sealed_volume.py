@@ -17,11 +17,12 @@ from typing import Any
 
 from paddock.crypto.digest import b64, sha256_id
 from paddock.crypto.streaming import StreamKey
-from paddock.seal import DataKey, SealOptions, in_order
+from paddock.seal import DataKey, SealOptions, VolumeReader, in_order
 from paddock.seal.blobs import index_name, manifest_name, payload_name, tree_name
-from paddock.seal.writer import Sealed, seal_with_entropy, stream_label
+from paddock.seal.tree import ContentHash
+from paddock.seal.writer import Content, Grown, Sealed, seal_with_entropy, stream_label
 from paddock.testing.stores import MemoryStore
-from paddock.testing.volumes import forge_volume, raw_index
+from paddock.testing.volumes import RawIndex, forge_volume, raw_index
 
 FOLDER = Path(__file__).parent / "sealed_volume"
 KEY = DataKey(bytes(range(32)))
@@ -60,13 +61,38 @@ def _good() -> dict[str, dict[str, Any]]:
         ("good-boundary", "The payload ends exactly with a segment.", {"a": bytes(4040)}, {"padding": "none"}),
         ("good-two-levels", "257 segments: the hash tree has two levels.",
          {"a": bytes(4040 + 255 * 4080 + 1)}, {"padding": "none"}),
+        ("good-parts", "As good-tree, in parts of 4096 bytes of content.", FILES, {"part_bytes": 4096}),
     ):  # fmt: skip
         store = MemoryStore()
         sealed = _sealed(store, files, name, **options)
         vectors[name] = _vector(about, sealed.asset, store) | {
             "files": {path: sha256_id(content) for path, content in files.items()}
         }
+    vectors["good-version"] = _version()
     return vectors
+
+
+def _version() -> dict[str, Any]:
+    """A second version: one file stays, one grew, one is new, one is gone; under another data key."""
+    store = MemoryStore()
+    first = _sealed(store, FILES, "first")
+    kept = dict(VolumeReader.open(first.asset, store, KEY).iter_stored())
+    seen = ContentHash()
+    seen.update(FILES["notes.txt"])
+    tail, key = b"And more of it.\n", DataKey(bytes(range(32, 64)))
+    files = {"Grüße/世界": FILES["Grüße/世界"], "images/0001.bin": FILES["images/0001.bin"],
+             "notes.txt": FILES["notes.txt"] + tail, "und/neu": b"new"}  # fmt: skip
+    contents: list[tuple[str, Content]] = [
+        ("Grüße/世界", kept["Grüße/世界"]), ("images/0001.bin", kept["images/0001.bin"]),
+        ("notes.txt", Grown(kept["notes.txt"], seen, [tail])), ("und/neu", [b"new"]),
+    ]  # fmt: skip
+    second = seal_with_entropy(
+        contents, key, store, options=SealOptions(segment_bytes=4096), progress=None, entropy=Counter("second"),
+        known=first.parts,
+    )  # fmt: skip
+    about = "A second version under another key: files stay, grow, come and go; the first version's part is used."
+    made = _vector(about, second.asset, store, key)
+    return made | {"files": {path: sha256_id(content) for path, content in files.items()}}
 
 
 def _vector(about: str, asset: str, store: MemoryStore, key: DataKey = KEY) -> dict[str, Any]:
@@ -141,7 +167,7 @@ def _forged() -> dict[str, dict[str, Any]]:
     """What a hostile owner can seal: every hash and tag is right."""
     vectors: dict[str, dict[str, Any]] = {}
 
-    def bad(name: str, error: str, about: str, index: bytes, payload: bytes = b"12345", **more: Any) -> None:
+    def bad(name: str, error: str, about: str, index: bytes | RawIndex, payload: bytes = b"12345", **more: Any) -> None:
         store = MemoryStore()
         asset = forge_volume(payload, index, KEY, store, entropy=Counter(name), **more)
         vectors[name] = _vector(about, asset, store) | {"error": error}
@@ -164,9 +190,10 @@ def _forged() -> dict[str, dict[str, Any]]:
         ("unsorted", "Paths do not ascend.", [[(b"b", 0, 3), (b"a", 3, 2)]]),
         ("twice", "A path stands twice.", [[(b"a", 0, 3), (b"a", 3, 2)]]),
         ("file-is-directory", "A file is also a directory.", [[(b"a", 0, 3), (b"a/b", 3, 2)]]),
-        ("overlap", "Two files overlap.", [[(b"a", 0, 3), (b"b", 2, 3)]]),
-        ("gap", "A byte belongs to no file.", [[(b"a", 0, 2), (b"b", 3, 2)]]),
-        ("outside", "A file lies outside the payload.", [[(b"a", 0, 3), (b"b", 3, 3)]]),
+        ("extents-are-one", "Two extents follow each other in the content.", [[(b"a", [(0, 3), (3, 2)])]]),
+        ("extent-empty", "An extent has no bytes.", [[(b"a", [(0, 0)])]]),
+        ("too-many-extents", "A file has 129 extents.", [[(b"a", [(0, 1), (2, 1)] * 64 + [(0, 1)])]]),
+        ("outside", "A file lies outside the content.", [[(b"a", 0, 3), (b"b", 3, 3)]]),
         ("block-not-full", "A block ends before it is full.", [[(b"a", 0, 3)], [(b"b", 3, 2)]]),
     ):
         bad(f"bad-index-{what}", "E-SEAL-12", about, raw_index(blocks))
@@ -176,13 +203,27 @@ def _forged() -> dict[str, dict[str, Any]]:
         raw_index(one, change_footer=put(1, 3)))  # fmt: skip
     bad("bad-index-fence", "E-SEAL-12", "A fence names another path.",
         raw_index(one, change_fences=lambda rows: rows[0].__setitem__(3, b"A")))  # fmt: skip
-    bad("bad-index-too-long", "E-SEAL-12", "The index has a byte too many.", raw_index(one) + b"\0")
-    bad("bad-index-short", "E-SEAL-12", "The index has no room for a footer.", bytes(47))
+    bad("bad-index-too-long", "E-SEAL-12", "The index has a byte too many.", raw_index(one, after=b"\0"))
+    bad("bad-index-short", "E-SEAL-12", "The index has no room for a footer.", bytes(55))
+    for what, about, column, value in (
+        ("content", "A part has more content than its stream.", 6, 6),
+        ("empty", "A part has no content.", 6, 0),
+        ("segment-bytes", "A part has a segment size that is not allowed.", 4, 2048),
+        ("header", "The header of a part is of another form.", 2, bytes(40)),
+    ):
+        bad(f"bad-part-{what}", "E-SEAL-12", about,
+            raw_index([[(b"a", 0, 3)]], change_parts=lambda rows, c=column, v=value: rows[0].__setitem__(c, v)))  # type: ignore[misc]  # fmt: skip
+    bad("bad-part-twice", "E-SEAL-12", "A part stands twice in the table.",
+        raw_index(one, change_parts=lambda rows: rows.append(rows[0])))  # fmt: skip
+    bad("bad-part-root", "E-SEAL-10", "A part's root is another one.",
+        raw_index(one, change_parts=lambda rows: rows[0].__setitem__(3, bytes(32))))  # fmt: skip
+    bad("bad-part-key", "E-SEAL-11", "A part's key is another one.",
+        raw_index(one, change_parts=lambda rows: rows[0].__setitem__(1, bytes(32))))  # fmt: skip
     long = raw_index([[(b"a", 0, 1000)]], padding="padme")
-    bad("bad-padding-length", "E-SEAL-12", "The payload is not padded to its Padmé length.", long, bytes(1000),
-        padding="padme")  # fmt: skip
+    bad("bad-padding-length", "E-SEAL-12", "A part without padding is longer than its content.",
+        raw_index([[(b"a", 0, 5)]]), b"123456", content_bytes=5)  # fmt: skip
     bad("bad-padding-payload", "E-SEAL-13", "The payload's padding is not zero.", long, bytes(1023) + b"!",
-        padding="padme")  # fmt: skip
+        padding="padme", content_bytes=1000)  # fmt: skip
     bad("bad-padding-index", "E-SEAL-13", "The index's padding is not zero.",
         raw_index([[(b"%030d" % n, 0, 0) for n in range(3)]], padding="padme", filler=b"!"), b"",
         padding="padme")  # fmt: skip

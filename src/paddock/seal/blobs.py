@@ -37,19 +37,19 @@ class BlobSource(Protocol):
         ...
 
 
-def payload_name(volume: str) -> str:
-    """Name of the stream that holds all files' bytes."""
-    return f"volumes/{volume}/payload"
+def payload_name(part: str) -> str:
+    """Name of a stream that holds files' bytes, by the number of the part."""
+    return f"volumes/{part}/payload"
 
 
 def index_name(volume: str) -> str:
-    """Name of the stream that holds the file table."""
+    """Name of the stream that holds the file table, and behind it its hash tree."""
     return f"volumes/{volume}/index"
 
 
-def tree_name(volume: str) -> str:
-    """Name of the hash tree over both streams."""
-    return f"volumes/{volume}/tree"
+def tree_name(part: str) -> str:
+    """Name of the hash tree over a payload, by the number of the part."""
+    return f"volumes/{part}/tree"
 
 
 def manifest_name(asset: str) -> str:

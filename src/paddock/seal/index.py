@@ -1,15 +1,16 @@
-"""The file table of a volume: which path holds which bytes of the payload.
+"""The file table of a volume: which path holds which bytes of its content.
 
-    index  = blocks || fence table || zero padding || footer (48 bytes)
-    block  = entries, as many as fit into 64 KiB
-    entry  = u16 path length || path || u64 offset || u64 length
-    fence  = u64 position of the block || u32 entries || u64 payload offset || u16 path length || first path
-    footer = "PDKINDX1" || u64 files || u64 content bytes || u64 position and u64 length of the fence table ||
-             u64 blocks
+    index   = blocks || fence table || part table || zero padding || footer (56 bytes)
+    block   = entries, as many as fit into 16 KiB
+    entry   = u16 path length || path || digest (32) || u16 extents || extent …
+    extent  = u64 offset || u64 length, in the contents of all parts one after another
+    fence   = u64 position of the block || u32 entries || u16 extents of its first file || u16 path length || its path
+    part    = number (16) || key (32) || header (40) || root (32) || u32 segment size || u64 stored || u64 content bytes
+    footer  = "PDKINDX1" || u64 files || u64 bytes of all files || u64 position and u64 length of the fence table ||
+              u64 blocks || u64 parts
 
-All integers are big-endian. Files stand in ascending order of their paths' bytes, in the index and in the payload
-alike, so that one block and its two neighbouring fences suffice to find and check an entry: a table of a million
-files is searched by reading one block.
+All integers are big-endian. Files stand in ascending order of their paths' bytes, so that one block and its two
+neighbouring fences suffice to find and check an entry: a table of a million files is searched by reading one block.
 
 Source: docs/spec/sealed-volume.md §6.
 """
@@ -17,53 +18,113 @@ Source: docs/spec/sealed-volume.md §6.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from paddock.errors import IndexRefused, PathRefused, VolumeTooLarge
+from paddock.crypto.streaming import DATA_KEY_BYTES, HEADER_BYTES, StreamLayout
+from paddock.errors import EncodingRefused, IndexRefused, PathRefused, VolumeTooLarge
+from paddock.seal.manifest import StreamFacts
 from paddock.seal.padding import Padding, padded_length, zeros
 from paddock.seal.paths import PathOrder, check_path
+from paddock.seal.tree import HASH_BYTES
 
 MAGIC = b"PDKINDX1"
-MAX_BLOCK_BYTES = 64 << 10
-MAX_FENCES_BYTES = 16 << 20
-"""The fence table is held in memory while a volume is open; this one serves hundreds of millions of files."""
+MAX_BLOCK_BYTES = 16 << 10
+MAX_TABLE_BYTES = 16 << 20
+"""Fence table and part table are held in memory while a volume is open; these serve tens of millions of files."""
+MAX_EXTENTS = 128
+"""Extents of one file; a file that grew more often is written anew."""
 
 _PATH_LENGTH = struct.Struct(">H")
+_COUNT = struct.Struct(">H")
 _EXTENT = struct.Struct(">QQ")
-_FENCE = struct.Struct(">QLQ")
-_FOOTER = struct.Struct(">8sQQQQQ")
+_FENCE = struct.Struct(">QLH")
+_PART = struct.Struct(f">16s{DATA_KEY_BYTES}s{HEADER_BYTES}s{HASH_BYTES}sIQQ")
+_FOOTER = struct.Struct(">8sQQQQQQ")
 FOOTER_BYTES = _FOOTER.size
+PART_BYTES = _PART.size
+_ENTRY_BYTES = _PATH_LENGTH.size + HASH_BYTES + _COUNT.size
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file: its path, and where its bytes stand in the payload's plaintext."""
+class Extent(NamedTuple):
+    """Bytes of the contents of all parts, one after another in the order of their table: from where, how many."""
 
-    path: bytes
     offset: int
     length: int
 
 
-@dataclass(frozen=True)
+class Stored(NamedTuple):
+    """Content that stands in parts already.
+
+    Args:
+        digest: `content_hash` of it.
+        extents: where it stands, in order; none for empty content.
+    """
+
+    digest: bytes
+    extents: tuple[Extent, ...]
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return sum(extent.length for extent in self.extents)
+
+
+class Entry(NamedTuple):
+    """One file: its path and its content."""
+
+    path: bytes
+    stored: Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One payload stream: under which number it is kept, its key, and what commits to it.
+
+    Args:
+        number: 32 hex digits.
+        key: the 32 secret bytes of this stream alone.
+        facts: length, header, root.
+        content_bytes: bytes of files in it; the rest is padding.
+    """
+
+    number: str
+    key: bytes = field(repr=False)
+    facts: StreamFacts
+    content_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
-    """One block: where it stands, how many entries it has, and its first entry."""
+    """One block: where it stands, how many entries it has, and its first file's path and number of extents."""
 
     position: int
     entries: int
-    offset: int
+    extents: int
     path: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Footer:
-    """The last 48 bytes of the index."""
+    """The last 56 bytes of the index."""
 
     files: int
-    content_bytes: int
+    file_bytes: int
     fences_position: int
     fences_bytes: int
     blocks: int
+    parts: int
+
+    @property
+    def parts_position(self) -> int:
+        """Where the part table begins."""
+        return self.fences_position + self.fences_bytes
+
+    @property
+    def parts_bytes(self) -> int:
+        """Length of the part table."""
+        return self.parts * PART_BYTES
 
 
 class IndexBuilder:
@@ -73,11 +134,12 @@ class IndexBuilder:
         self._blocks: list[bytes] = []
         self._block = bytearray()
         self._fences = bytearray()
-        self._fence = Fence(0, 0, 0, b"")
+        self._fence = (0, 0, b"")
+        self._entries = 0
         self._position = 0
         self._order = PathOrder()
         self.files = 0
-        self.content_bytes = 0
+        self.file_bytes = 0
 
     def check(self, path: str) -> bytes:
         """The path's bytes, if it may come next.
@@ -89,49 +151,72 @@ class IndexBuilder:
         self._order.follow(raw)
         return raw
 
-    def add(self, path: bytes, length: int) -> None:
+    def add(self, path: bytes, stored: Stored) -> None:
         """Add the next file.
 
         Args:
             path: what `check` returned for it.
-            length: its number of bytes, which follow those of the file before.
+            stored: its content, in the parts that `finish` is given.
         """
-        entry = _PATH_LENGTH.pack(len(path)) + path + _EXTENT.pack(self.content_bytes, length)
+        extents = stored.extents
+        entry = b"".join(
+            (
+                _PATH_LENGTH.pack(len(path)),
+                path,
+                stored.digest,
+                _COUNT.pack(len(extents)),
+                *(_EXTENT.pack(extent.offset, extent.length) for extent in extents),
+            )
+        )
         if len(self._block) + len(entry) > MAX_BLOCK_BYTES:
             self._close_block()
         if not self._block:
-            self._fence = Fence(self._position, 0, self.content_bytes, path)
+            self._fence = (self._position, len(extents), path)
         self._block += entry
-        self._fence = Fence(self._fence.position, self._fence.entries + 1, self._fence.offset, self._fence.path)
+        self._entries += 1
         self.files += 1
-        self.content_bytes += length
+        self.file_bytes += stored.size
 
     def _close_block(self) -> None:
-        fence = self._fence
-        self._fences += _FENCE.pack(fence.position, fence.entries, fence.offset)
-        self._fences += _PATH_LENGTH.pack(len(fence.path)) + fence.path
-        if len(self._fences) > MAX_FENCES_BYTES:
+        position, extents, path = self._fence
+        self._fences += _FENCE.pack(position, self._entries, extents) + _PATH_LENGTH.pack(len(path)) + path
+        if len(self._fences) > MAX_TABLE_BYTES:
             raise VolumeTooLarge("It has too many files.")
         self._blocks.append(bytes(self._block))
         self._position += len(self._block)
         self._block.clear()
+        self._entries = 0
 
-    def finish(self, padding: Padding) -> Iterator[bytes]:
+    def finish(self, parts: Sequence[Part], padding: Padding) -> Iterator[bytes]:
         """The index's plaintext in pieces; the builder is used up."""
         if self._block:
             self._close_block()
+        if len(parts) * PART_BYTES > MAX_TABLE_BYTES:
+            raise VolumeTooLarge("It has too many parts.")
         yield from self._blocks
         yield bytes(self._fences)
-        content = self._position + len(self._fences)
+        for part in parts:
+            yield _PART.pack(
+                bytes.fromhex(part.number),
+                part.key,
+                part.facts.header,
+                part.facts.root,
+                part.facts.layout.segment_bytes,
+                part.facts.layout.sealed_bytes,
+                part.content_bytes,
+            )
+        content = self._position + len(self._fences) + len(parts) * PART_BYTES
         yield from zeros(padded_length(content + FOOTER_BYTES, padding) - content - FOOTER_BYTES)
-        yield _FOOTER.pack(MAGIC, self.files, self.content_bytes, self._position, len(self._fences), len(self._blocks))
+        yield _FOOTER.pack(
+            MAGIC, self.files, self.file_bytes, self._position, len(self._fences), len(self._blocks), len(parts)
+        )
 
 
 def parse_footer(data: bytes, index_bytes: int, padding: Padding) -> Footer:
     """Read the footer.
 
     Args:
-        data: the last 48 bytes of the index's plaintext.
+        data: the last 56 bytes of the index's plaintext.
         index_bytes: length of the whole plaintext.
         padding: as the manifest states it.
 
@@ -144,13 +229,15 @@ def parse_footer(data: bytes, index_bytes: int, padding: Padding) -> Footer:
     if len(data) != FOOTER_BYTES or not data.startswith(MAGIC):
         raise IndexRefused("It does not end with a footer.")
     footer = Footer(*_FOOTER.unpack(data)[1:])
-    content = footer.fences_position + footer.fences_bytes
+    if footer.fences_bytes > MAX_TABLE_BYTES:
+        raise IndexRefused("Its fence table is too large.")
+    if footer.parts_bytes > MAX_TABLE_BYTES:
+        raise IndexRefused("Its part table is too large.")
+    content = footer.parts_position + footer.parts_bytes
     if index_bytes != padded_length(content + FOOTER_BYTES, padding):
         raise IndexRefused("Its length does not fit its content.")
-    if footer.fences_bytes > MAX_FENCES_BYTES:
-        raise IndexRefused("Its fence table is too large.")
     # S-16
-    if footer.files == 0 and (content or footer.content_bytes):
+    if footer.files == 0 and (footer.parts_position or footer.parts or footer.file_bytes):
         raise IndexRefused("It lists no file but has content.")
     return footer
 
@@ -173,16 +260,15 @@ def parse_fences(data: bytes, footer: Footer) -> list[Fence]:
     while at < len(data):
         fixed, at = _take(data, at, _FENCE.size)
         raw, at = _take_path(data, at)
-        position, entries, offset = _FENCE.unpack(fixed)
+        position, entries, extents = _FENCE.unpack(fixed)
         before = fences[-1] if fences else None
         if before is None:
-            follows = position == 0 and offset == 0
+            follows = position == 0
         else:
-            block_bytes = position - before.position
-            follows = 0 < block_bytes <= MAX_BLOCK_BYTES and raw > before.path and offset >= before.offset
+            follows = 0 < position - before.position <= MAX_BLOCK_BYTES and raw > before.path
         if not follows or entries == 0:
             raise IndexRefused("Its fence table is not in order.")
-        fences.append(Fence(position, entries, offset, raw))
+        fences.append(Fence(position, entries, extents, raw))
     if len(fences) != footer.blocks or sum(fence.entries for fence in fences) != footer.files:
         raise IndexRefused("Its fence table does not fit the footer.")
     if fences and not 0 < footer.fences_position - fences[-1].position <= MAX_BLOCK_BYTES:
@@ -190,14 +276,43 @@ def parse_fences(data: bytes, footer: Footer) -> list[Fence]:
     return fences
 
 
-def parse_block(data: bytes, fence: Fence, after: Fence | None, footer: Footer) -> list[Entry]:
+def parse_parts(data: bytes, padding: Padding) -> tuple[Part, ...]:
+    """Read the part table.
+
+    Args:
+        data: the table's bytes, as long as the footer says.
+        padding: as the manifest states it.
+
+    Raises:
+        IndexRefused: a table that no writer writes.
+
+    Source: docs/spec/sealed-volume.md §6 (S-22).
+    """
+    parts: list[Part] = []
+    # S-22
+    for number, key, header, root, segment_bytes, sealed_bytes, content in _PART.iter_unpack(data):
+        try:
+            layout = StreamLayout(segment_bytes, sealed_bytes)
+        except (EncodingRefused, VolumeTooLarge):
+            raise IndexRefused("A part has a length that no stream has.") from None
+        if header[0] != HEADER_BYTES:
+            raise IndexRefused("The header of a part is not well formed.")
+        if not 0 < content <= layout.plain_bytes or (padding == "none" and content != layout.plain_bytes):
+            raise IndexRefused("A part's length does not fit its content.")
+        parts.append(Part(number.hex(), key, StreamFacts(layout, header, root), content))
+    if len({part.number for part in parts}) != len(parts):
+        raise IndexRefused("A part stands twice in its table.")
+    return tuple(parts)
+
+
+def parse_block(data: bytes, fence: Fence, after: Fence | None, content_bytes: int) -> list[Entry]:
     """Read one block and check it against the fences on both its sides.
 
     Args:
         data: the block's bytes.
         fence: the block's own fence.
         after: the next block's fence; None for the last block.
-        footer: the checked footer.
+        content_bytes: of all parts together.
 
     Raises:
         IndexRefused: a block that no writer writes.
@@ -206,30 +321,44 @@ def parse_block(data: bytes, fence: Fence, after: Fence | None, footer: Footer) 
     """
     entries: list[Entry] = []
     order = PathOrder()
-    expected = fence.offset
     at = 0
     # S-21
     try:
         while at < len(data):
             raw, at = _take_path(data, at)
-            extent, at = _take(data, at, _EXTENT.size)
-            offset, length = _EXTENT.unpack(extent)
+            digest, at = _take(data, at, HASH_BYTES)
+            count, at = _take(data, at, _COUNT.size)
+            rows, at = _take(data, at, _COUNT.unpack(count)[0] * _EXTENT.size)
             order.follow(raw)
-            if offset != expected:
-                raise IndexRefused("Its files overlap or leave a gap.")
-            expected = offset + length
-            entries.append(Entry(raw, offset, length))
+            entries.append(Entry(raw, Stored(digest, _extents(rows, content_bytes))))
         if after is not None:
             order.follow(after.path)
     except PathRefused:
         raise IndexRefused("Its paths are not in order.") from None
-    if len(entries) != fence.entries or not entries or entries[0].path != fence.path:
+    if len(entries) != fence.entries or not entries:
         raise IndexRefused("A block does not fit its fence.")
-    if expected != (footer.content_bytes if after is None else after.offset):
-        raise IndexRefused("Its files do not fill the payload.")
-    if after is not None and len(data) + _PATH_LENGTH.size + len(after.path) + _EXTENT.size <= MAX_BLOCK_BYTES:
-        raise IndexRefused("A block ends before it is full.")
+    if (entries[0].path, len(entries[0].stored.extents)) != (fence.path, fence.extents):
+        raise IndexRefused("A block does not fit its fence.")
+    if after is not None:
+        following = _ENTRY_BYTES + len(after.path) + after.extents * _EXTENT.size
+        if len(data) + following <= MAX_BLOCK_BYTES:
+            raise IndexRefused("A block ends before it is full.")
     return entries
+
+
+def _extents(rows: bytes, content_bytes: int) -> tuple[Extent, ...]:
+    found: list[Extent] = []
+    end = -1
+    for offset, length in _EXTENT.iter_unpack(rows):
+        if length == 0 or offset + length > content_bytes:
+            raise IndexRefused("A file lies outside the content.")
+        if offset == end:
+            raise IndexRefused("Two pieces of a file are one.")
+        end = offset + length
+        found.append(Extent(offset, length))
+    if len(found) > MAX_EXTENTS:
+        raise IndexRefused("A file has too many pieces.")
+    return tuple(found)
 
 
 def _take(data: bytes, at: int, count: int) -> tuple[bytes, int]:

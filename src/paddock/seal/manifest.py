@@ -16,13 +16,13 @@ from paddock.seal.tree import HASH_BYTES, TreeLayout
 FORMAT = "paddock/volume/v1"
 MAX_MANIFEST_BYTES = 4096
 _VOLUME = re.compile(r"[0-9a-f]{32}")
-_MEMBERS = {"format", "index", "key_commitment", "padding", "payload", "segment_bytes", "volume"}
+_MEMBERS = {"format", "index", "key_commitment", "padding", "segment_bytes", "volume"}
 _STREAM_MEMBERS = {"bytes", "header", "root", "segments"}
 
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """What the manifest says of one stream.
+    """What commits to one stream.
 
     Args:
         layout: segment size and length.
@@ -52,18 +52,12 @@ class Manifest:
     segment_bytes: int
     padding: Padding
     key_commitment: bytes
-    payload: StreamFacts
     index: StreamFacts
 
     @property
-    def payload_tree(self) -> TreeLayout:
-        """Where the payload's hashes stand in the tree object."""
-        return TreeLayout(0, self.payload.layout.segments)
-
-    @property
     def index_tree(self) -> TreeLayout:
-        """Where the index's hashes stand in the tree object: after the payload's."""
-        return TreeLayout(self.payload_tree.end, self.index.layout.segments)
+        """Where the index's hashes stand: behind the index, in the same object."""
+        return TreeLayout(self.index.layout.sealed_bytes, self.index.layout.segments)
 
     def to_bytes(self) -> bytes:
         """The manifest as canonical JSON."""
@@ -73,7 +67,6 @@ class Manifest:
                 "index": self.index.to_dict(),
                 "key_commitment": self.key_commitment.hex(),
                 "padding": self.padding,
-                "payload": self.payload.to_dict(),
                 "segment_bytes": self.segment_bytes,
                 "volume": self.volume,
             }
@@ -117,7 +110,6 @@ class Manifest:
             segment_bytes=segment_bytes,
             padding=padding,
             key_commitment=_hex(value["key_commitment"], HASH_BYTES),
-            payload=_stream(value["payload"], segment_bytes),
             index=_stream(value["index"], segment_bytes),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from paddock.crypto.streaming import HEADER_BYTES, TAG_BYTES, Buffer, StreamKey, StreamLayout, new_header
 from paddock.errors import SegmentChanged, SegmentRefused, TagRefused
 from paddock.seal.datakey import DataKey
@@ -9,6 +11,9 @@ from paddock.seal.manifest import StreamFacts
 from paddock.seal.parallel import for_each
 from paddock.seal.stream import check_length
 from paddock.seal.tree import HASH_BYTES, build_levels, leaf_hash
+
+_TOGETHER = 4
+"""Segments that a thread takes at a time: threads of Python get in each other's way whenever they ask for work."""
 
 
 def seal_into(
@@ -44,15 +49,15 @@ def seal_into(
     leaves = bytearray(layout.segments * HASH_BYTES)
     out[:HEADER_BYTES] = header
 
-    def work(number: int) -> None:
-        start, length = layout.plain_range(number)
-        at, size = layout.sealed_range(number)
-        stored = out[at : at + size]
-        last = number + 1 == layout.segments
-        key.seal_segment(number, last, source[start : start + length], stored[size - length - TAG_BYTES :])
-        leaves[number * HASH_BYTES : (number + 1) * HASH_BYTES] = leaf_hash(stored)
+    def work(first: int) -> None:
+        for number, at, size, start, length in _ranges(layout, first):
+            stored = out[at : at + size]
+            last = number + 1 == segments
+            key.seal_segment(number, last, source[start : start + length], stored[size - length - TAG_BYTES :])
+            leaves[number * HASH_BYTES : (number + 1) * HASH_BYTES] = leaf_hash(stored)
 
-    for_each(range(layout.segments), work, threads)
+    segments = layout.segments
+    for_each(range(0, segments, _TOGETHER), work, threads)
     return StreamFacts(layout, header, build_levels(leaves)[1])
 
 
@@ -90,17 +95,17 @@ def open_into(
     key = StreamKey(data_key.raw(), facts.header, associated_data)
     leaves = bytearray(layout.segments * HASH_BYTES)
 
-    def work(number: int) -> None:
-        start, length = layout.plain_range(number)
-        at, size = layout.sealed_range(number)
-        stored = source[at : at + size]
-        leaves[number * HASH_BYTES : (number + 1) * HASH_BYTES] = leaf_hash(stored)
-        last = number + 1 == layout.segments
-        key.open_segment(number, last, stored[size - length - TAG_BYTES :], out[start : start + length])
+    def work(first: int) -> None:
+        for number, at, size, start, length in _ranges(layout, first):
+            stored = source[at : at + size]
+            leaves[number * HASH_BYTES : (number + 1) * HASH_BYTES] = leaf_hash(stored)
+            last = number + 1 == segments
+            key.open_segment(number, last, stored[size - length - TAG_BYTES :], out[start : start + length])
 
+    segments = layout.segments
     try:
         try:
-            for_each(range(layout.segments), work, threads)
+            for_each(range(0, segments, _TOGETHER), work, threads)
         except TagRefused:
             # Whether the store or the owner is to blame is told by the root, over the segments that were not reached.
             for number in range(layout.segments):
@@ -112,6 +117,17 @@ def open_into(
     except BaseException:
         out[:] = bytes(len(out))
         raise
+
+
+def _ranges(layout: StreamLayout, first: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Of some segments from the first one on: number, offset and length as stored, offset and length as plaintext."""
+    segment_bytes, segments = layout.segment_bytes, layout.segments
+    for number in range(first, min(first + _TOGETHER, segments)):
+        if 0 < number < segments - 1:
+            at = number * segment_bytes
+            yield number, at, segment_bytes, at - HEADER_BYTES - TAG_BYTES * number, segment_bytes - TAG_BYTES
+        else:
+            yield number, *layout.sealed_range(number), *layout.plain_range(number)
 
 
 def _check_root(leaves: bytearray, source: memoryview, facts: StreamFacts) -> None:

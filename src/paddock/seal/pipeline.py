@@ -42,7 +42,7 @@ class StreamSealer:
 
     def __init__(self, key: StreamKey, header: bytes, segment_bytes: int, threads: int) -> None:
         self._key = key
-        self._header = header
+        self.header = header
         self._segment_bytes = segment_bytes
         self._threads = threads
         self._finished = False
@@ -63,7 +63,7 @@ class StreamSealer:
 
         Args:
             chunks: the plaintext in pieces of any size; each piece may be reused by its producer once the next one
-                is asked for.
+                is asked for. What stands in `bytes`, which nobody can change, is sealed without a copy.
         """
         with ThreadPoolExecutor(self._threads, thread_name_prefix="paddock-seal") as pool:
             pending: deque[tuple[_Slot, Future[tuple[memoryview, bytes]]]] = deque()
@@ -86,17 +86,14 @@ class StreamSealer:
         capacity = first_capacity(self._segment_bytes)
         for chunk in chunks:
             view, at = memoryview(chunk).cast("B"), 0
-            borrowed: list[Future[tuple[memoryview, bytes]]] = []
+            lasting = isinstance(view.obj, bytes)
             while at < len(view):
-                if filled == capacity or (filled == 0 and len(view) - at > capacity):
-                    # More plaintext is at hand, so this segment is not the last one. A whole segment that stands
-                    # inside the chunk is sealed from where it stands.
+                if filled == capacity or (filled == 0 and lasting and len(view) - at > capacity):
+                    # More plaintext is at hand, so this segment is not the last one.
                     plain = slot.plain[:filled] if filled else view[at : at + capacity]
-                    future = pool.submit(self._seal, number, False, plain, slot.sealed)
                     if not filled:
-                        borrowed.append(future)
                         at += capacity
-                    pending.append((slot, future))
+                    pending.append((slot, pool.submit(self._seal, number, False, plain, slot.sealed)))
                     if not free:
                         yield from self._take(pending, free)
                     slot, filled, number = free.pop(), 0, self._next(number)
@@ -105,8 +102,6 @@ class StreamSealer:
                 count = min(capacity - filled, len(view) - at)
                 slot.plain[filled : filled + count] = view[at : at + count]
                 filled, at = filled + count, at + count
-            for future in borrowed:
-                future.result()
         pending.append((slot, pool.submit(self._seal, number, True, slot.plain[:filled], slot.sealed)))
         while pending:
             yield from self._take(pending, free)
@@ -115,7 +110,7 @@ class StreamSealer:
         skip = HEADER_BYTES if number == 0 else 0
         stored = out[: skip + len(plain) + TAG_BYTES]
         if skip:
-            stored[:skip] = self._header
+            stored[:skip] = self.header
         self._key.seal_segment(number, last, plain, stored[skip:])
         return stored, leaf_hash(stored)
 

@@ -7,6 +7,7 @@ import io
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import BinaryIO
 
 from paddock.crypto.digest import is_digest, sha256_id
@@ -29,18 +30,24 @@ from paddock.seal.index import (
     FOOTER_BYTES,
     Entry,
     Fence,
+    Part,
+    Stored,
     parse_block,
     parse_fences,
     parse_footer,
+    parse_parts,
 )
 from paddock.seal.manifest import MAX_MANIFEST_BYTES, Manifest
 from paddock.seal.options import OpenOptions
-from paddock.seal.padding import all_zero, padded_length
+from paddock.seal.padding import all_zero
 from paddock.seal.paths import PathOrder, check_path
-from paddock.seal.stream import Cache, HashTree, SealedStream, check_length, fetch
+from paddock.seal.stream import Cache, HashTree, Opened, SealedStream, check_length, fetch
+from paddock.seal.tree import TreeLayout
 from paddock.seal.writer import Progress, key_commitment, stream_label
 
 _PIECE_BYTES = 1 << 20
+_INDEX_SEGMENTS = 2
+"""Opened segments of the file table that are kept: blocks, once read, are kept for themselves."""
 
 
 def read_manifest(asset: str, source: BlobSource) -> Manifest:
@@ -114,30 +121,30 @@ class VolumeReader:
     Every byte that it returns has been compared with the asset's id (hash tree) and opened (AEAD).
     """
 
-    def __init__(self, manifest: Manifest, payload: SealedStream, index: SealedStream, options: OpenOptions) -> None:
+    def __init__(self, manifest: Manifest, source: BlobSource, data_key: DataKey, options: OpenOptions) -> None:
         self.manifest = manifest
-        self._payload = payload
-        self._index = index
+        self._source = source
+        self._options = options
         self._blocks: Cache[int, list[Entry]] = Cache(options.cached_blocks)
+        self._streams: Cache[int, SealedStream] = Cache(options.cached_parts)
+        self._opened: Opened = Cache(options.cached_segments)
+        self._index = _index_stream(manifest, source, data_key, options)
         size = manifest.index.layout.plain_bytes
         if size < FOOTER_BYTES:
             raise IndexRefused("It does not end with a footer.")
-        self._footer = parse_footer(self._read_index(size - FOOTER_BYTES, FOOTER_BYTES), size, manifest.padding)
-        # S-22
-        if padded_length(self._footer.content_bytes, manifest.padding) != manifest.payload.layout.plain_bytes:
-            raise IndexRefused("The payload's length does not fit it.")
-        self._fences = parse_fences(
-            self._read_index(self._footer.fences_position, self._footer.fences_bytes), self._footer
-        )
+        footer = parse_footer(self._read_index(size - FOOTER_BYTES, FOOTER_BYTES), size, manifest.padding)
+        self._footer = footer
+        self._fences = parse_fences(self._read_index(footer.fences_position, footer.fences_bytes), footer)
         self._first_paths = [fence.path for fence in self._fences]
+        self.parts = parse_parts(self._read_index(footer.parts_position, footer.parts_bytes), manifest.padding)
+        self._starts = [0, *accumulate(part.content_bytes for part in self.parts)]
         # S-23
-        at = self._footer.fences_position + self._footer.fences_bytes
+        at = footer.parts_position + footer.parts_bytes
         while at < size - FOOTER_BYTES:
             count = min(_PIECE_BYTES, size - FOOTER_BYTES - at)
             if not all_zero(self._read_index(at, count)):
                 raise PaddingRefused("In the index.")
             at += count
-        payload.content_bytes = self._footer.content_bytes
 
     @classmethod
     def open(
@@ -167,33 +174,23 @@ class VolumeReader:
         # S-15
         if not hmac.compare_digest(key_commitment(data_key, manifest.volume), manifest.key_commitment):
             raise WrongDataKey
-        # 3. The three objects have the lengths that the manifest states.
-        # S-24
-        for name, length in (
-            (payload_name(manifest.volume), manifest.payload.layout.sealed_bytes),
-            (index_name(manifest.volume), manifest.index.layout.sealed_bytes),
-            (tree_name(manifest.volume), manifest.index_tree.end),
-        ):
-            try:
-                size = source.size(name)
-            except NoSuchObject:
-                raise VolumeIncomplete(f"It lacks {name}.") from None
-            check_length(name, size, length)
+        # 3. The index has the length that the manifest states.
+        _check_size(source, index_name(manifest.volume), manifest.index_tree.end)
         # 4. The file table's frame, in the constructor.
-        return cls(
-            manifest,
-            _stream(manifest, "payload", source, data_key, options),
-            _stream(manifest, "index", source, data_key, options),
-            options,
-        )
+        return cls(manifest, source, data_key, options)
 
     def __len__(self) -> int:
         return self._footer.files
 
     @property
+    def payload_bytes(self) -> int:
+        """Plaintext bytes of all parts together, padding and what no file uses any more included."""
+        return sum(part.facts.layout.plain_bytes for part in self.parts)
+
+    @property
     def content_bytes(self) -> int:
         """Bytes of all files together."""
-        return self._footer.content_bytes
+        return self._footer.file_bytes
 
     def iter_paths(self) -> Iterator[str]:
         """Every file's path, in ascending order of bytes; holds one block of the table at a time."""
@@ -213,7 +210,7 @@ class VolumeReader:
         Raises:
             NoSuchFile: there is none of this name.
         """
-        return self._entry(path).length
+        return self._entry(path).stored.size
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         """Bytes of a file; fewer than `length` where it ends.
@@ -227,11 +224,11 @@ class VolumeReader:
             NoSuchFile: there is none of this name.
             SealRefused, Unavailable: as `open`.
         """
-        entry = self._entry(path)
+        file = self.find(path)
         if offset < 0 or length < 0:
             raise ValueError("offset and length are not negative")
-        out = bytearray(max(0, min(length, entry.length - offset)))
-        self._payload.read_into(entry.offset + offset, memoryview(out))
+        out = bytearray(max(0, min(length, file.size - offset)))
+        file.read_into(offset, memoryview(out))
         return bytes(out)
 
     def open_file(self, path: str) -> BinaryIO:
@@ -267,23 +264,72 @@ class VolumeReader:
                 elif entry.path > prefix:
                     return
 
-    def _file(self, entry: Entry) -> VolumeFile:
-        def read(offset: int, out: memoryview) -> None:
-            self._payload.read_into(entry.offset + offset, out)
+    def iter_stored(self) -> Iterator[tuple[str, Stored]]:
+        """Every file's path and where its content stands in `parts`: what `write_volume` takes for files that stay."""
+        order = PathOrder()
+        for number in range(len(self._fences)):
+            for entry in self._block(number):
+                self._follow(order, entry)
+                yield entry.path.decode("utf-8"), entry.stored
 
-        return VolumeFile(entry.path.decode("utf-8"), entry.length, read)
+    def _file(self, entry: Entry) -> VolumeFile:
+        stored = entry.stored
+
+        def read(offset: int, out: memoryview) -> None:
+            for extent in stored.extents:
+                if not out:
+                    return
+                count = min(len(out), extent.length - offset)
+                if count > 0:
+                    self._read_content(extent.offset + offset, out[:count])
+                    out, offset = out[count:], 0
+                else:
+                    offset -= extent.length
+
+        return VolumeFile(entry.path.decode("utf-8"), stored.size, read)
+
+    def _read_content(self, offset: int, out: memoryview) -> None:
+        """Fill a buffer with content from any place of it, out of as many parts as it lies in."""
+        while out:
+            number = bisect_right(self._starts, offset) - 1
+            count = min(len(out), self._starts[number + 1] - offset)
+            self._stream(number).read_into(offset - self._starts[number], out[:count])
+            out, offset = out[count:], offset + count
+
+    def _stream(self, number: int) -> SealedStream:
+        return self._streams.get_or(number, lambda: self._open_part(self.parts[number]))
+
+    def _open_part(self, part: Part) -> SealedStream:
+        facts, payload, tree = part.facts, payload_name(part.number), tree_name(part.number)
+        layout = TreeLayout(0, facts.layout.segments)
+        _check_size(self._source, payload, facts.layout.sealed_bytes)
+        _check_size(self._source, tree, layout.end)
+        # S-4
+        key = StreamKey(part.key, facts.header, stream_label(part.number, "payload"))
+        return SealedStream(
+            self._source,
+            payload,
+            facts,
+            HashTree(self._source, tree, layout, facts.root, self._options.cached_tiles),
+            key,
+            opened=self._opened,
+            threads=self._options.threads,
+            fetch_bytes=self._options.fetch_bytes,
+            content_bytes=part.content_bytes,
+        )
 
     def verify(self, progress: Progress | None = None) -> None:
-        """Read everything once: every segment, every entry, all padding.
+        """Read everything once: every segment of every part, every entry, all padding.
 
         Args:
-            progress: told the number of payload bytes verified so far.
+            progress: told the number of payload bytes verified so far, of `payload_bytes` in all.
 
         Raises:
             SealRefused, Unavailable: as `open`.
         """
-        for _ in self.iter_paths():
-            pass
+        # S-19
+        if sum(file.size for file in self.iter_files()) != self._footer.file_bytes:
+            raise IndexRefused("Its files do not have the length that it states.")
         lock = threading.Lock()
         done = 0
 
@@ -295,7 +341,8 @@ class VolumeReader:
                     progress(done)
 
         self._index.verify(None)
-        self._payload.verify(count)
+        for number in range(len(self.parts)):
+            self._stream(number).verify(count)
 
     def _entry(self, path: str) -> Entry:
         try:
@@ -351,7 +398,7 @@ class VolumeReader:
         fence = self._fences[number]
         after: Fence | None = self._fences[number + 1] if number + 1 < len(self._fences) else None
         end = self._footer.fences_position if after is None else after.position
-        return parse_block(self._read_index(fence.position, end - fence.position), fence, after, self._footer)
+        return parse_block(self._read_index(fence.position, end - fence.position), fence, after, self._starts[-1])
 
     def _read_index(self, offset: int, length: int) -> bytes:
         out = bytearray(length)
@@ -359,16 +406,26 @@ class VolumeReader:
         return bytes(out)
 
 
-def _stream(
-    manifest: Manifest, stream: str, source: BlobSource, data_key: DataKey, options: OpenOptions
-) -> SealedStream:
-    if stream == "payload":
-        facts, layout, name = manifest.payload, manifest.payload_tree, payload_name(manifest.volume)
-    else:
-        facts, layout, name = manifest.index, manifest.index_tree, index_name(manifest.volume)
-    tree = HashTree(source, tree_name(manifest.volume), layout, facts.root, options.cached_tiles)
+def _check_size(source: BlobSource, name: str, length: int) -> None:
+    # S-24
+    try:
+        size = source.size(name)
+    except NoSuchObject:
+        raise VolumeIncomplete(f"It lacks {name}.") from None
+    check_length(name, size, length)
+
+
+def _index_stream(manifest: Manifest, source: BlobSource, data_key: DataKey, options: OpenOptions) -> SealedStream:
+    name, facts = index_name(manifest.volume), manifest.index
     # S-4
-    key = StreamKey(data_key.raw(), facts.header, stream_label(manifest.volume, stream))
+    key = StreamKey(data_key.raw(), facts.header, stream_label(manifest.volume, "index"))
     return SealedStream(
-        source, name, facts, tree, key, threads=options.threads, cached_segments=options.cached_segments
+        source,
+        name,
+        facts,
+        HashTree(source, name, manifest.index_tree, facts.root, options.cached_tiles),
+        key,
+        opened=Cache(_INDEX_SEGMENTS),
+        threads=options.threads,
+        fetch_bytes=options.fetch_bytes,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from paddock.crypto.streaming import HEADER_BYTES, Buffer, StreamKey
 from paddock.errors import (
@@ -32,12 +34,26 @@ Value = TypeVar("Value")
 
 
 class Cache(Generic[Key, Value]):
-    """The most recently used values, at most `capacity` of them; safe to use from several threads."""
+    """The most recently used values, at most `capacity` of them; safe to use from several threads and after a fork."""
+
+    _all: ClassVar[weakref.WeakSet[Cache[Any, Any]]] = weakref.WeakSet()
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._lock = threading.Lock()
+        self._all.add(self)
+
+    def clear(self) -> None:
+        """Forget everything, under a new lock."""
+        self._lock = threading.Lock()
+        self._values = OrderedDict()
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In a child process: when it forked, another thread may have held a lock or stood half-way in a change."""
+        for cache in list(cls._all):
+            cache.clear()
 
     def get(self, key: Key) -> Value | None:
         """The value, if it is still here."""
@@ -63,6 +79,9 @@ class Cache(Generic[Key, Value]):
             value = make()
             self.put(key, value)
         return value
+
+
+os.register_at_fork(after_in_child=Cache.after_fork)
 
 
 def fetch(source: BlobSource, name: str, offset: int, length: int) -> Buffer:
@@ -135,17 +154,23 @@ class HashTree:
         return tile
 
 
+Opened = Cache[tuple[str, int], memoryview]
+"""Opened segments, by the name of their object and their number; streams may share one."""
+
+
 class SealedStream:
     """One stream of a volume. Safe to use from several threads.
 
     Args:
         source: where the object is; not trusted.
         name: the object's name.
-        facts: what the verified manifest says of it.
+        facts: what the verified manifest or file table says of it.
         tree: its verified hashes.
         key: its key.
-        threads: how many segments of one read are fetched and opened at the same time.
-        cached_segments: how many opened segments are kept.
+        opened: where opened segments are kept.
+        threads: how many groups of segments of one read are fetched and opened at the same time.
+        fetch_bytes: how much of the object is asked for at once, a segment at least.
+        content_bytes: where the padding begins, if that is known: from there on every byte must be zero.
     """
 
     def __init__(
@@ -156,8 +181,10 @@ class SealedStream:
         tree: HashTree,
         key: StreamKey,
         *,
+        opened: Opened,
         threads: int,
-        cached_segments: int,
+        fetch_bytes: int,
+        content_bytes: int | None = None,
     ) -> None:
         self._source = source
         self._name = name
@@ -166,9 +193,9 @@ class SealedStream:
         self._tree = tree
         self._key = key
         self._threads = threads
-        self._opened: Cache[int, memoryview] = Cache(cached_segments)
-        self.content_bytes: int | None = None
-        """Where the padding begins, once that is known: from there on every byte must be zero."""
+        self._together = max(1, fetch_bytes // facts.layout.segment_bytes)
+        self._opened = opened
+        self._content_bytes = content_bytes
 
     def read_into(self, offset: int, out: memoryview) -> None:
         """Fill `out` with the plaintext from `offset`; the range must lie inside the stream.
@@ -182,19 +209,45 @@ class SealedStream:
             return
         first = self._layout.segment_of(offset)
         last = self._layout.segment_of(offset + len(out) - 1)
+        if first == last:
+            self._part_of(first, offset, out)
+            return
 
-        def work(number: int) -> None:
+        def work(group: int) -> None:
+            begin = first + group * self._together
+            self._read_group(begin, min(last + 1, begin + self._together), offset, out)
+
+        for_each(range(-(-(last + 1 - first) // self._together)), work, self._threads)
+
+    def _part_of(self, number: int, offset: int, out: memoryview) -> None:
+        """Copy out of one segment, by way of the cache."""
+        start, length = self._layout.plain_range(number)
+        plain = self._opened.get((self._name, number))
+        if plain is None:
+            plain = self._keep(number, self._fetch(number, number + 1), length)
+        out[:] = plain[offset - start : offset - start + len(out)]
+
+    def _read_group(self, begin: int, end: int, offset: int, out: memoryview) -> None:
+        """The segments from `begin` to before `end`, as far as `out` reaches: asked for at once."""
+        stored: memoryview | None = None
+        whole_end = offset + len(out)
+        for number in range(begin, end):
             start, length = self._layout.plain_range(number)
-            begin, end = max(start, offset), min(start + length, offset + len(out))
-            target = out[begin - offset : end - offset]
-            if end - begin == length and last > first:
-                # A whole segment of a long read goes where it is wanted, past the cache.
-                self._open(number, target)
-            else:
-                plain = self._opened.get_or(number, lambda: self._open_new(number, length))
-                target[:] = plain[begin - start : end - start]
-
-        for_each(range(first, last + 1), work, self._threads)
+            at, to = max(start, offset), min(start + length, whole_end)
+            target = out[at - offset : to - offset]
+            plain = self._opened.get((self._name, number))
+            if plain is None and stored is None:
+                stored, begin = self._fetch(number, end), number
+            if plain is None and stored is not None:
+                place = (number - begin) * self._layout.segment_bytes
+                piece = stored[place : place + self._layout.sealed_range(number)[1]]
+                if to - at == length:
+                    # A whole segment of a long read goes where it is wanted, past the cache.
+                    self._open(number, piece, target)
+                    continue
+                plain = self._keep(number, piece, length)
+            if plain is not None:
+                target[:] = plain[at - start : to - start]
 
     def verify(self, done: Callable[[int], None] | None) -> None:
         """Fetch, compare and open every segment.
@@ -205,26 +258,42 @@ class SealedStream:
         Raises: as `read_into`.
         """
 
-        def work(number: int) -> None:
-            _, length = self._layout.plain_range(number)
-            self._open_new(number, length)
-            if done is not None:
-                done(length)
+        def work(group: int) -> None:
+            begin = group * self._together
+            end = min(self._layout.segments, begin + self._together)
+            stored = self._fetch(begin, end)
+            for number in range(begin, end):
+                place = (number - begin) * self._layout.segment_bytes
+                _, length = self._layout.plain_range(number)
+                plain = memoryview(bytearray(length))
+                self._open(number, stored[place : place + self._layout.sealed_range(number)[1]], plain)
+                if done is not None:
+                    done(length)
 
-        for_each(range(self._layout.segments), work, self._threads)
+        for_each(range(-(-self._layout.segments // self._together)), work, self._threads)
 
-    def _open_new(self, number: int, length: int) -> memoryview:
+    def _fetch(self, begin: int, end: int) -> memoryview:
+        """The stored bytes of the segments from `begin` to before `end`."""
+        start, _ = self._layout.sealed_range(begin)
+        return memoryview(fetch(self._source, self._name, start, sum(self._layout.sealed_range(end - 1)) - start))
+
+    def _keep(self, number: int, stored: memoryview, length: int) -> memoryview:
         plain = memoryview(bytearray(length))
-        self._open(number, plain)
-        return plain.toreadonly()
+        self._open(number, stored, plain)
+        plain = plain.toreadonly()
+        self._opened.put((self._name, number), plain)
+        return plain
 
-    def _open(self, number: int, out: memoryview) -> None:
+    def _open(self, number: int, stored: memoryview, out: memoryview) -> None:
         # S-8: `out` belongs to this call until everything below has passed; whoever refuses leaves it zeroed or unread.
-        offset, length = self._layout.sealed_range(number)
-        stored = memoryview(fetch(self._source, self._name, offset, length))
         # S-9
         leaf = leaf_hash(stored)
-        if leaf != self._tree.leaf(number):
+        try:
+            expected = self._tree.leaf(number)
+        except TreeChanged:
+            self._check_own()
+            raise
+        if leaf != expected:
             self._blame(number, leaf)
         skip = 0
         if number == 0:
@@ -240,7 +309,9 @@ class SealedStream:
 
     def _check_padding(self, position: int, plain: memoryview) -> None:
         # S-23
-        if self.content_bytes is not None and not all_zero(plain[max(0, self.content_bytes - position) :]):
+        if self._content_bytes is None or position + len(plain) <= self._content_bytes:
+            return
+        if not all_zero(plain[max(0, self._content_bytes - position) :]):
             plain[:] = bytes(len(plain))
             raise PaddingRefused(f"In {self._name}.")
 
@@ -249,6 +320,9 @@ class SealedStream:
         other = self._tree.place_of(leaf, number)
         if other is not None:
             raise SegmentMisplaced(f"Segment {other} of {self._name} stands at place {number}.")
+        self._check_own()
+        raise SegmentChanged(f"Segment {number} of {self._name}.")
+
+    def _check_own(self) -> None:
         if fetch(self._source, self._name, 0, HEADER_BYTES) != self._facts.header:
             raise ObjectSwapped(f"{self._name} begins with a foreign header.")
-        raise SegmentChanged(f"Segment {number} of {self._name}.")

@@ -24,6 +24,7 @@ HASH_BYTES = 32
 TILE_HASHES = 256
 TILE_BYTES = HASH_BYTES * TILE_HASHES
 _SEGMENT_CONTEXT = "paddock 2026 sealed volume v1 segment"
+_FILE_CONTEXT = "paddock 2026 sealed volume v1 file"
 _TILE_CONTEXT = "paddock 2026 sealed volume v1 tile level "
 
 
@@ -35,6 +36,25 @@ def leaf_hash(sealed: Buffer) -> bytes:
 def tile_hash(level: int, tile: Buffer) -> bytes:
     """The hash of one tile of a level (S-10)."""
     return blake3(tile, derive_key_context=_TILE_CONTEXT + str(level)).digest()
+
+
+class ContentHash:
+    """The digest of a file's content, fed in pieces (S-21). It stands in the sealed file table alone."""
+
+    __slots__ = ("_hash", "length")
+
+    def __init__(self) -> None:
+        self._hash = blake3(derive_key_context=_FILE_CONTEXT)
+        self.length = 0
+
+    def update(self, data: Buffer) -> None:
+        """Take the next bytes."""
+        self._hash.update(data)
+        self.length += memoryview(data).nbytes
+
+    def digest(self) -> bytes:
+        """The 32-byte digest of what was taken so far; more may follow."""
+        return self._hash.digest()
 
 
 def build_levels(leaves: Buffer) -> tuple[list[bytes], bytes]:
@@ -56,7 +76,7 @@ def build_levels(leaves: Buffer) -> tuple[list[bytes], bytes]:
 
 @dataclass(frozen=True)
 class TreeLayout:
-    """Where the levels of one stream's tree stand in the tree object (S-11).
+    """Where the levels of one stream's tree stand in the object that holds them (S-11).
 
     Args:
         start: offset of level 0 in the object.

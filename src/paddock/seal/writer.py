@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from paddock.crypto.streaming import Buffer, StreamKey, derive, new_header
-from paddock.errors import SinkIncomplete
+from paddock.crypto.streaming import DATA_KEY_BYTES, Buffer, StreamKey, derive, new_header
+from paddock.errors import SealOptionsInvalid, SinkIncomplete, VolumeTooLarge
 from paddock.seal.blobs import BlobSink, index_name, manifest_name, payload_name, tree_name
 from paddock.seal.datakey import DataKey
-from paddock.seal.index import IndexBuilder
+from paddock.seal.index import MAX_EXTENTS, Extent, IndexBuilder, Part, Stored
 from paddock.seal.manifest import Manifest, StreamFacts
 from paddock.seal.options import SealOptions
-from paddock.seal.padding import padded_length, zeros
+from paddock.seal.padding import Padding, padded_length, zeros
 from paddock.seal.pipeline import StreamSealer
-from paddock.seal.tree import build_levels
+from paddock.seal.tree import ContentHash, build_levels
 
-Files = Iterable[tuple[str, Iterable[Buffer]]]
 Progress = Callable[[int], None]
 _LABEL = "paddock/volume/v1"
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Grown:
+    """Content whose beginning is stored already.
+
+    Args:
+        before: that beginning.
+        seen: has taken exactly its bytes.
+        chunks: what follows, in pieces.
+    """
+
+    before: Stored
+    seen: ContentHash
+    chunks: Iterable[Buffer]
+
+
+Content = Iterable[Buffer] | Stored | Grown
+Files = Iterable[tuple[str, Content]]
+
+
+@dataclass(frozen=True)
+class PartDone:
+    """What is told when a part has been written whole: enough to go on from here after a crash.
+
+    Args:
+        part: the part, its key included; it follows the ones that were known and those told before.
+        finished: paths and contents that were finished since the part before.
+        open: the file in whose middle the part ends, as far as it is written; or None.
+    """
+
+    part: Part
+    finished: tuple[tuple[str, Stored], ...]
+    open: tuple[str, Stored] | None
 
 
 @dataclass(frozen=True)
@@ -29,19 +63,25 @@ class Sealed:
     Args:
         asset: the asset's id, `sha256:` and 64 hex digits.
         manifest: the manifest's bytes, of which that is the digest.
-        volume: the volume number, 32 hex digits, under which the objects are kept.
-        stored_bytes: bytes of all four objects.
+        volume: the volume number, 32 hex digits, under which index and first part are kept.
+        stored_bytes: bytes of all objects that were put.
+        parts: the volume's parts, earlier ones that it goes on using among them.
+        files: number of files.
+        file_bytes: their lengths together.
     """
 
     asset: str
     manifest: bytes
     volume: str
     stored_bytes: int
+    parts: tuple[Part, ...]
+    files: int
+    file_bytes: int
 
 
-def stream_label(volume: str, stream: str) -> bytes:
-    """The associated data of a stream (S-4): which volume it belongs to, and whether it is `payload` or `index`."""
-    return f"{_LABEL}/{volume}/{stream}".encode("ascii")
+def stream_label(number: str, stream: str) -> bytes:
+    """The associated data of a stream (S-4): which volume or part it belongs to, and whether it is `payload` or `index`."""
+    return f"{_LABEL}/{number}/{stream}".encode("ascii")
 
 
 def key_commitment(data_key: DataKey, volume: str) -> bytes:
@@ -61,18 +101,24 @@ def write_volume(
     *,
     options: SealOptions | None = None,
     progress: Progress | None = None,
+    known: Sequence[Part] = (),
+    part_done: Callable[[PartDone], None] | None = None,
 ) -> Sealed:
     """Seal files into a new volume, streamed.
 
     The manifest is put last: a volume whose writing broke off has no id, and nobody can be led to it.
 
     Args:
-        files: paths and their contents in pieces, in ascending order of the paths' UTF-8 bytes (`in_order` sorts
-            files in memory). A piece may be reused once the next one is asked for.
+        files: paths and their contents, in ascending order of the paths' UTF-8 bytes (`in_order` sorts files in
+            memory). A content is its bytes in pieces, each of which may be reused once the next one is asked for; or
+            `Stored`, or `Grown`, where parts of another volume of the same owner hold it or its beginning.
         data_key: a key for this volume alone.
         sink: where the objects go.
         options: how to seal; None for the defaults.
-        progress: told the number of content bytes taken so far.
+        progress: told the number of content bytes taken so far, stored ones included.
+        known: the parts that `Stored` and `Grown` speak of: a volume's `parts`, which the sink holds. All of them
+            become parts of this volume, whether or not a file is left in them.
+        part_done: told of each part once the sink holds it whole.
 
     Raises:
         PathRefused: a path that a volume cannot hold, or out of order.
@@ -83,7 +129,14 @@ def write_volume(
     Source: docs/spec/sealed-volume.md §2.
     """
     return seal_with_entropy(
-        files, data_key, sink, options=options or SealOptions(), progress=progress, entropy=os.urandom
+        files,
+        data_key,
+        sink,
+        options=options or SealOptions(),
+        progress=progress,
+        entropy=os.urandom,
+        known=known,
+        part_done=part_done,
     )
 
 
@@ -95,54 +148,175 @@ def seal_with_entropy(
     options: SealOptions,
     progress: Progress | None,
     entropy: Callable[[int], bytes],
+    known: Sequence[Part] = (),
+    part_done: Callable[[PartDone], None] | None = None,
 ) -> Sealed:
     """`write_volume` with a chosen source of random bytes: for test vectors alone. Never reuse key and entropy."""
     # S-2
     volume = entropy(16).hex()
-    index = IndexBuilder()
-
-    def write(stream: str, name: str, plain: Iterable[Buffer]) -> tuple[StreamFacts, list[bytes]]:
-        header = new_header(entropy)
-        # S-4
-        key = StreamKey(data_key.raw(), header, stream_label(volume, stream))
-        sealer = StreamSealer(key, header, options.segment_bytes, options.threads)
-        sink.put(name, sealer.run(plain))
-        if not sealer.finished:
-            raise SinkIncomplete(f"It stopped after {sealer.sealed_bytes} bytes of {name}.")
+    writing = _Writing(files, known, options.padding, progress, remember=part_done is not None)
+    stored = 0
+    while writing.more():
+        number, key = entropy(16).hex() if stored else volume, entropy(DATA_KEY_BYTES)
+        sealer = _sealer(key, number, "payload", options, entropy)
+        _put_stream(sink, payload_name(number), sealer, sealer.run(writing.part(options.part_bytes)))
+        # S-11
         levels, root = build_levels(sealer.leaves)
-        return StreamFacts(sealer.layout(), header, root), levels
-
-    payload_facts, payload_levels = write("payload", payload_name(volume), _payload(files, index, options, progress))
-    index_facts, index_levels = write("index", index_name(volume), index.finish(options.padding))
-    # S-11
-    tree_bytes = _put(sink, tree_name(volume), [*payload_levels, *index_levels])
-    manifest = Manifest(
-        volume,
-        options.segment_bytes,
-        options.padding,
-        key_commitment(data_key, volume),
-        payload_facts,
-        index_facts,
-    )
+        stored += sealer.sealed_bytes + _put(sink, tree_name(number), levels)
+        done = writing.close_part(Part(number, key, StreamFacts(sealer.layout(), sealer.header, root), writing.in_part))
+        if part_done is not None:
+            part_done(done)
+    made = writing.index
+    # S-16
+    table = writing.table if made.files else []
+    sealer = _sealer(data_key.raw(), volume, "index", options, entropy)
+    index = sealer.run(made.finish(table, options.padding))
+    _put_stream(sink, index_name(volume), sealer, _with_tree(index, sealer))
+    facts = StreamFacts(sealer.layout(), sealer.header, build_levels(sealer.leaves)[1])
+    manifest = Manifest(volume, options.segment_bytes, options.padding, key_commitment(data_key, volume), facts)
     data = manifest.to_bytes()
     _put(sink, manifest_name(manifest.asset()), [data])
-    stored = payload_facts.layout.sealed_bytes + index_facts.layout.sealed_bytes + tree_bytes + len(data)
-    return Sealed(manifest.asset(), data, volume, stored)
+    stored += manifest.index_tree.end + len(data)
+    return Sealed(manifest.asset(), data, volume, stored, tuple(table), made.files, made.file_bytes)
 
 
-def _payload(files: Files, index: IndexBuilder, options: SealOptions, progress: Progress | None) -> Iterator[Buffer]:
-    done = 0
-    for path, chunks in files:
-        raw = index.check(path)
-        start = done
-        for chunk in chunks:
-            yield chunk
-            done += memoryview(chunk).nbytes
-            if progress is not None:
-                progress(done)
-        index.add(raw, done - start)
-    # S-23
-    yield from zeros(padded_length(done, options.padding) - done)
+class _Writing:
+    """All contents as one stream, cut into parts; notes where each file comes to stand.
+
+    Args:
+        files: see `write_volume`.
+        known: likewise.
+        padding: how the volume is padded.
+        progress: likewise.
+        remember: whether finished files are kept for `PartDone`.
+    """
+
+    def __init__(
+        self, files: Files, known: Sequence[Part], padding: Padding, progress: Progress | None, *, remember: bool
+    ) -> None:
+        self.index = IndexBuilder()
+        self.table = [_usable(part, padding) for part in known]
+        self.in_part = 0
+        self._base = sum(part.content_bytes for part in known)
+        self._padding = padding
+        self._progress = progress
+        self._done = 0
+        self._new_bytes = 0
+        self._rest = memoryview(b"")
+        self._path = ""
+        self._hash = ContentHash()
+        self._extents: list[Extent] = []
+        self._is_new = False
+        self._remember = remember
+        self._finished: list[tuple[str, Stored]] = []
+        self._pieces = self._run(files)
+
+    def more(self) -> bool:
+        """Whether there is content that no part holds; takes files without any on the way."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._rest = piece
+        return True
+
+    def part(self, most: int) -> Iterator[Buffer]:
+        """The plaintext of the next part: at most so many bytes of content, and padding behind the last of all."""
+        self.in_part = 0
+        while self.in_part < most and self.more():
+            piece = self._rest[: min(most - self.in_part, _PIECE_BYTES)]
+            self._hash.update(piece)
+            self._note(Extent(self._base + self.in_part, len(piece)))
+            self.in_part += len(piece)
+            self._new_bytes += len(piece)
+            self._rest = self._rest[len(piece) :]
+            yield piece
+            self._tell(len(piece))
+        if not self.more():
+            # S-23
+            yield from zeros(padded_length(self._new_bytes, self._padding) - self._new_bytes)
+
+    def close_part(self, part: Part) -> PartDone:
+        """Say what the part is that was written last."""
+        self.table.append(part)
+        self._base += part.content_bytes
+        self.more()  # finishes the files that end where the part ends
+        finished = tuple(self._finished)
+        self._finished.clear()
+        still = None
+        if self._is_new and self._extents:
+            still = self._path, Stored(self._hash.digest(), tuple(self._extents))
+        return PartDone(part, finished, still)
+
+    def _run(self, files: Files) -> Iterator[memoryview]:
+        for path, content in files:
+            raw = self.index.check(path)
+            self._path, self._extents, self._is_new = path, [], False
+            if isinstance(content, Stored):
+                self._reuse(content)
+                self.index.add(raw, Stored(content.digest, tuple(self._extents)))
+                continue
+            if isinstance(content, Grown):
+                self._hash, chunks = content.seen, content.chunks
+                self._reuse(content.before)
+            else:
+                self._hash, chunks = ContentHash(), content
+            self._is_new = True
+            for chunk in chunks:
+                yield memoryview(chunk).cast("B")
+            stored = Stored(self._hash.digest(), tuple(self._extents))
+            self._is_new = False
+            self.index.add(raw, stored)
+            if self._remember and stored.extents:
+                self._finished.append((path, stored))
+
+    def _reuse(self, stored: Stored) -> None:
+        for extent in stored.extents:
+            self._note(extent)
+        self._tell(stored.size)
+
+    def _note(self, extent: Extent) -> None:
+        last = self._extents[-1] if self._extents else None
+        if last is not None and last.offset + last.length == extent.offset:
+            self._extents[-1] = last._replace(length=last.length + extent.length)
+        elif len(self._extents) == MAX_EXTENTS:
+            raise VolumeTooLarge(f"A file would be of more than {MAX_EXTENTS} pieces.")
+        else:
+            self._extents.append(extent)
+
+    def _tell(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None and count:
+            self._progress(self._done)
+
+
+def _usable(part: Part, padding: Padding) -> Part:
+    # S-22
+    if padding == "none" and part.facts.layout.plain_bytes != part.content_bytes:
+        raise SealOptionsInvalid("What is stored already is padded, and a volume without padding was asked for.")
+    return part
+
+
+def _sealer(
+    key: bytes, number: str, stream: str, options: SealOptions, entropy: Callable[[int], bytes]
+) -> StreamSealer:
+    header = new_header(entropy)
+    # S-4
+    return StreamSealer(
+        StreamKey(key, header, stream_label(number, stream)), header, options.segment_bytes, options.threads
+    )
+
+
+def _with_tree(segments: Iterator[Buffer], sealer: StreamSealer) -> Iterator[Buffer]:
+    # S-11
+    yield from segments
+    yield from build_levels(sealer.leaves)[0]
+
+
+def _put_stream(sink: BlobSink, name: str, sealer: StreamSealer, chunks: Iterator[Buffer]) -> None:
+    sink.put(name, chunks)
+    if not sealer.finished:
+        raise SinkIncomplete(f"It stopped after {sealer.sealed_bytes} bytes of {name}.")
 
 
 def _put(sink: BlobSink, name: str, chunks: list[bytes]) -> int:

@@ -4,63 +4,99 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.digest import sha256_id
-from paddock.crypto.streaming import StreamKey, new_header
+from paddock.crypto.streaming import Buffer, StreamKey, new_header
 from paddock.seal.blobs import BlobSink, index_name, manifest_name, payload_name, tree_name
 from paddock.seal.datakey import DataKey
+from paddock.seal.index import Part
 from paddock.seal.manifest import Manifest, StreamFacts
 from paddock.seal.padding import Padding, padded_length
 from paddock.seal.pipeline import StreamSealer
 from paddock.seal.tree import build_levels
 from paddock.seal.writer import key_commitment, stream_label
 
-Extent = tuple[bytes, int, int]
+RawEntry = tuple[bytes, int, int] | tuple[bytes, Sequence[tuple[int, int]]]
+"""Path, offset and length; or path and any extents."""
+RawIndex = Callable[[Sequence[Part]], bytes]
+"""Makes the plaintext of an index once the parts are sealed."""
 
 
 def raw_index(
-    blocks: Sequence[Sequence[Extent]],
+    blocks: Sequence[Sequence[RawEntry]],
     *,
     padding: Padding = "none",
     filler: bytes = b"\0",
     change_fences: Callable[[list[list[Any]]], None] | None = None,
+    change_parts: Callable[[list[list[Any]]], None] | None = None,
     change_footer: Callable[[list[Any]], None] | None = None,
     trailing: bytes = b"",
-) -> bytes:
+    after: bytes = b"",
+) -> RawIndex:
     """The plaintext of an index, right or wrong.
 
     Args:
-        blocks: for each block its entries: path, offset, length; written as they are.
+        blocks: for each block its entries, written as they are.
         padding: as the manifest will state it.
         filler: the byte that padding is made of.
-        change_fences: changes rows of position, entries, offset, path before they are written.
-        change_footer: changes magic, files, content bytes, fences' position and length, blocks likewise.
+        change_fences: changes rows of position, entries, extents, path before they are written.
+        change_parts: changes rows of number, key, header, root, segment bytes, stored bytes, content bytes likewise.
+        change_footer: changes magic, files, file bytes, fences' position and length, blocks, parts likewise.
         trailing: stands at the end of the last block, belonging to no entry.
+        after: stands behind the footer.
     """
+    entries = [[(row[0], _extents(row)) for row in block] for block in blocks]
     rows: list[list[Any]] = []
     data = bytearray()
-    for block in blocks:
-        rows.append([len(data), len(block), block[0][1], block[0][0]])
-        data += b"".join(struct.pack(">H", len(p)) + p + struct.pack(">QQ", o, n) for p, o, n in block)
+    for block in entries:
+        rows.append([len(data), len(block), len(block[0][1]), block[0][0]])
+        data += b"".join(raw_entry(path, extents) for path, extents in block)
     data += trailing
     if change_fences is not None:
         change_fences(rows)
-    fences = b"".join(struct.pack(">QLQH", *row[:3], len(row[3])) + row[3] for row in rows)
-    extents = [entry for block in blocks for entry in block]
-    content = max((offset + length for _, offset, length in extents), default=0)
-    footer: list[Any] = [b"PDKINDX1", len(extents), content, len(data), len(fences), len(blocks)]
-    if change_footer is not None:
-        change_footer(footer)
-    whole = len(data) + len(fences) + 48
-    return bytes(data) + fences + filler * (padded_length(whole, padding) - whole) + struct.pack(">8sQQQQQ", *footer)
+    fences = b"".join(struct.pack(">QLHH", *row[:3], len(row[3])) + row[3] for row in rows)
+    lengths = [length for block in entries for _, extents in block for _, length in extents]
+    count = sum(map(len, entries))
+
+    def write(parts: Sequence[Part]) -> bytes:
+        table = [
+            [
+                bytes.fromhex(part.number), part.key, part.facts.header, part.facts.root,
+                part.facts.layout.segment_bytes, part.facts.layout.sealed_bytes, part.content_bytes,
+            ]
+            for part in parts
+        ]  # fmt: skip
+        if change_parts is not None:
+            change_parts(table)
+        raw_parts = b"".join(struct.pack(">16s32s40s32sIQQ", *row) for row in table)
+        footer: list[Any] = [b"PDKINDX1", count, sum(lengths), len(data), len(fences), len(blocks), len(table)]
+        if change_footer is not None:
+            change_footer(footer)
+        whole = len(data) + len(fences) + len(raw_parts) + 56
+        pad = filler * (padded_length(whole, padding) - whole)
+        return bytes(data) + fences + raw_parts + pad + struct.pack(">8sQQQQQQ", *footer) + after
+
+    return write
+
+
+def raw_entry(path: bytes, extents: Sequence[tuple[int, int]], digest: bytes = bytes(32)) -> bytes:
+    """One entry of a block, right or wrong."""
+    pieces = b"".join(struct.pack(">QQ", *extent) for extent in extents)
+    return struct.pack(">H", len(path)) + path + digest + struct.pack(">H", len(extents)) + pieces
+
+
+def _extents(row: RawEntry) -> Sequence[tuple[int, int]]:
+    if len(row) == 2:
+        return row[1]
+    return [(row[1], row[2])] if row[2] else []
 
 
 def forge_volume(
     payload: bytes,
-    index: bytes,
+    index: bytes | RawIndex,
     key: DataKey,
     sink: BlobSink,
     *,
@@ -70,12 +106,13 @@ def forge_volume(
     write_manifest: Callable[[dict[str, Any]], bytes] = canonical,
     stream_key: Callable[[str, bytes], StreamKey] | None = None,
     entropy: Callable[[int], bytes] = os.urandom,
+    content_bytes: int | None = None,
 ) -> str:
     """Seal these two plaintexts, whatever they are, and return the asset's id.
 
     Args:
-        payload: plaintext of the payload.
-        index: plaintext of the index.
+        payload: plaintext of the only part; without any there is no part.
+        index: plaintext of the index, or what makes it.
         key: the data key.
         sink: where the objects go.
         segment_bytes: as in the manifest.
@@ -84,25 +121,37 @@ def forge_volume(
         write_manifest: writes it.
         stream_key: makes the key of a stream (`payload`, `index`) from its header, otherwise the right one.
         entropy: random bytes.
+        content_bytes: how much of the payload the part table calls content; None for all.
     """
     volume = entropy(16).hex()
 
-    def write(stream: str, name: str, plain: bytes) -> tuple[StreamFacts, list[bytes]]:
+    def write(stream: str, name: str, plain: bytes, ikm: bytes) -> tuple[StreamFacts, list[bytes]]:
         header = new_header(entropy)
         if stream_key is None:
-            made = StreamKey(key.raw(), header, stream_label(volume, stream))
+            made = StreamKey(ikm, header, stream_label(volume, stream))
         else:
             made = stream_key(stream, header)
         sealer = StreamSealer(made, header, segment_bytes, 1)
-        sink.put(name, sealer.run([plain]))
+
+        def stored() -> Iterator[Buffer]:
+            yield from sealer.run([plain])
+            if stream == "index":
+                yield from build_levels(sealer.leaves)[0]
+
+        sink.put(name, stored())
         levels, root = build_levels(sealer.leaves)
         return StreamFacts(sealer.layout(), header, root), levels
 
-    payload_facts, payload_levels = write("payload", payload_name(volume), payload)
-    index_facts, index_levels = write("index", index_name(volume), index)
-    sink.put(tree_name(volume), [*payload_levels, *index_levels])
+    parts = []
+    if payload:
+        part_key = entropy(32)
+        facts, levels = write("payload", payload_name(volume), payload, part_key)
+        sink.put(tree_name(volume), levels)
+        parts.append(Part(volume, part_key, facts, len(payload) if content_bytes is None else content_bytes))
+    plain_index = index if isinstance(index, bytes) else index(parts)
+    index_facts, _ = write("index", index_name(volume), plain_index, key.raw())
     commitment = key_commitment(key, volume)
-    manifest = Manifest(volume, segment_bytes, padding, commitment, payload_facts, index_facts)
+    manifest = Manifest(volume, segment_bytes, padding, commitment, index_facts)
     value = parse(manifest.to_bytes())
     if change_manifest is not None:
         change_manifest(value)

@@ -34,7 +34,7 @@ class LocalFiles:
     files: tuple[tuple[str, Path], ...]
     total_bytes: int
 
-    def __iter__(self) -> Iterator[tuple[str, Iterator[memoryview]]]:
+    def __iter__(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         for name, path in self.files:
             yield name, _pieces(name, path)
 
@@ -144,16 +144,15 @@ def _inside(link: Path, prefix: str) -> Path:
     return target
 
 
-def _pieces(name: str, path: Path) -> Iterator[memoryview]:
+def _pieces(name: str, path: Path) -> Iterator[bytes]:
     with _told(path):
         # O_NOFOLLOW and the check: a link or pipe put there since the listing is not followed or waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise LocalFileRefused(f"{name} is no regular file any more.")
-            buffer = memoryview(bytearray(_PIECE_BYTES))
-            while count := file.readinto(buffer):
-                yield buffer[:count]
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
 
 
 def _target(base: Path, name: str, *, overwrite: bool) -> Path:

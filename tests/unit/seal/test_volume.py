@@ -98,7 +98,7 @@ def test_what_the_store_keeps_shows_neither_names_nor_contents(store: MemoryStor
     for trace in (b"secret-name", b"patients", b"marker", key.raw(), key.raw().hex().encode()):
         assert trace not in kept
     assert sorted(store.objects) == sorted(
-        [f"volumes/{sealed.volume}/{part}" for part in ("payload", "index", "tree")]
+        [f"volumes/{sealed.volume}/{part}" for part in ("payload", "tree", "index")]
         + ["manifests/" + sealed.asset.removeprefix("sha256:")]
     )
 
@@ -211,7 +211,8 @@ def test_every_lie_about_the_manifest_is_refused(store: MemoryStore, key: DataKe
 
 def test_a_store_that_begins_to_lie_is_noticed(store: MemoryStore, key: DataKey) -> None:
     asset = write_volume([("f", [BIG])], key, store, options=SealOptions(4096)).asset
-    reader = VolumeReader.open(asset, LyingStore(store, "/payload", "torn", after=17), key)
+    small = OpenOptions(fetch_bytes=4096, cached_segments=1)
+    reader = VolumeReader.open(asset, LyingStore(store, "/payload", "torn", after=17), key, options=small)
     file = reader.open_file("f")
     assert file.read(4000) == BIG[:4000]
     with pytest.raises(SegmentChanged):
@@ -268,7 +269,9 @@ def test_limits_of_a_volume_are_told(store: MemoryStore, key: DataKey, monkeypat
     monkeypatch.setattr(pipeline, "MAX_STREAM_BYTES", 50_000)
     with pytest.raises(VolumeTooLarge):
         write_volume([("f", [BIG])], key, store, options=SealOptions(4096))
-    monkeypatch.setattr(index, "MAX_FENCES_BYTES", 100)
+    monkeypatch.setattr(index, "MAX_TABLE_BYTES", 300)
+    with pytest.raises(VolumeTooLarge, match="too many parts"):
+        write_volume([("f", [bytes(16384)])], key, store, options=SealOptions(4096, part_bytes=4096))
     with pytest.raises(VolumeTooLarge, match="too many files"):
         write_volume([(f"{n:01000}", []) for n in range(300)], key, store, options=SealOptions(4096))
 
@@ -374,5 +377,6 @@ def test_random_bytes_are_the_systems(monkeypatch: pytest.MonkeyPatch, store: Me
         return honest(count)
 
     monkeypatch.setattr("paddock.seal.writer.os.urandom", watched)
-    write_volume([], key, store)
-    assert asked == [16, 32, 7, 32, 7]
+    write_volume([("a", [bytes(5000)])], key, store, options=SealOptions(4096, part_bytes=4096))
+    part = [32, 32, 7]
+    assert asked == [16, *part, 16, *part, 32, 7]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paddock.errors import LocalFileRefused, NoSuchFile, PathRefused, SegmentChanged
-from paddock.seal import DataKey, SealOptions, VolumeReader, in_order, write_volume
+from paddock.seal import DataKey, OpenOptions, SealOptions, VolumeReader, in_order, write_volume
 from paddock.testing.stores import LyingStore, MemoryStore
 from paddock.views import VolumeFiles, local_files, write_folder
 
@@ -165,7 +165,9 @@ def test_a_folder_made_into_a_link_while_writing_is_not_followed(tmp_path: Path)
 def test_a_bad_volume_leaves_no_half_file(tmp_path: Path) -> None:
     store = MemoryStore()
     asset = write_volume([("a", [bytes(50_000)])], KEY, store, options=SealOptions(4096)).asset
-    reader = VolumeReader.open(asset, LyingStore(store, "/payload", "torn", after=4), KEY)
+    reader = VolumeReader.open(
+        asset, LyingStore(store, "/payload", "torn", after=4), KEY, options=OpenOptions(fetch_bytes=4096)
+    )
     with pytest.raises(SegmentChanged):
         write_folder(reader, tmp_path, overwrite=False)
     assert list(tmp_path.iterdir()) == []
