@@ -1061,6 +1061,20 @@ class HubAnswerRefused(PartyRefused):
     action = "Do not rely on this hub; compare its version (paddock doctor) and ask its operator."
 
 
+class AssetNameInvalid(Misconfigured):
+    """An asset cannot have this name."""
+
+    code = "E-PARTY-11"
+    action = "Give from 1 to 63 small letters, digits, - and _, a letter first."
+
+
+class SealingBusy(Misconfigured):
+    """Another command is sealing under this name."""
+
+    code = "E-PARTY-10"
+    action = "Wait until it is finished, or give another name."
+
+
 class DraftUnreadable(Misconfigured):
     """The draft's file cannot be read."""
 

@@ -52,7 +52,7 @@ def test_a_deposit_leaves_only_after_the_keeper_proved_what_it_is(secure: Stage,
         assert {row["asset"] for row in secure.north.keeper_account()["deposits"]} == known
         demand_evidence(home, "keeper", policy=policy(secure), measurements=[measure_runtime().digest])
         with Party(home) as party:
-            sealed = party.seal(records, "more", AssetKind.DATASET)
+            sealed = party.seal(records, "more", AssetKind.DATASET).own
             assert sealed.asset in {row["asset"] for row in party.keeper_account()["deposits"]}
     finally:
         demand_no_evidence(home, "keeper")

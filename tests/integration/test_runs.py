@@ -220,7 +220,7 @@ def test_a_run_ends_without_outputs_when_a_keeper_falls_silent(stage: Stage) -> 
 def test_a_swapped_payload_is_refused(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "patients.csv").write_text("height,weight,sick\n1,2,0\n1,3,1\n")
-    other = stage.north.seal(tmp_path / "other", "other", AssetKind.DATASET)
+    other = stage.north.seal(tmp_path / "other", "other", AssetKind.DATASET).own
     proposal = stage.agree()
     good = proposal.terms.inputs["records"].asset
     store = stage.folder / "operator" / "store" / "manifests"

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from paddock.cli.asset_commands import assets, seal
+from paddock.cli.asset_commands import assets, rekey, seal
 from paddock.cli.contract_commands import contract
 from paddock.cli.demo_command import demo
 from paddock.cli.evidence_commands import evidence
@@ -33,6 +33,7 @@ app.command(rich_help_panel=_JOIN)(init)
 app.add_typer(party, name="party", rich_help_panel=_JOIN)
 app.command(rich_help_panel=_WORK)(seal)
 app.command(rich_help_panel=_WORK)(assets)
+app.command(rich_help_panel=_WORK)(rekey)
 app.command("ls", rich_help_panel=_WORK)(volume_list)
 app.command("cat", rich_help_panel=_WORK)(volume_cat)
 app.command("open", rich_help_panel=_WORK)(volume_open)

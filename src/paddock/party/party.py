@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PublicKeys, normal_fingerprint
 from paddock.crypto.moment import write_moment
 from paddock.errors import (
+    AssetNameInvalid,
     AssetUnknown,
     ContractUnknown,
     CryptoRefused,
@@ -35,6 +36,7 @@ from paddock.errors import (
     PartyUnknown,
     RecordRefused,
     TermsRefused,
+    VolumeIncomplete,
 )
 from paddock.evidence.collateral import Collateral
 from paddock.jobs.registry import job_kind
@@ -43,15 +45,23 @@ from paddock.party.files import one_at_a_time, read_json, write_json
 from paddock.party.home import Home
 from paddock.party.hub import HubClient
 from paddock.party.peers import AddressBook, Peer
+from paddock.party.sealing import Sealing
 from paddock.party.servers import server_tls
 from paddock.release.statements import read_answer
-from paddock.seal import DataKey, VolumeReader, write_volume
+from paddock.seal import DataKey, Sealed, SealOptions, VolumeFile, VolumeReader, write_volume
+from paddock.seal.index import Part
+from paddock.seal.padding import Padding
+from paddock.seal.parallel import for_each
+from paddock.seal.reader import check_stored
 from paddock.service.client import ServiceClient, is_secure
 from paddock.store import Store
 from paddock.store.http import HttpStore
 from paddock.views import VolumeFiles, local_files
 
 DEPOSIT_PURPOSE = "deposit"
+_ASSET_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_CHECKS_AT_ONCE = 8
+_PIECE_BYTES = 1 << 20
 _RUN = re.compile(r"[0-9a-f]{32}")
 HUB_AUDIENCE = "hub"
 
@@ -62,6 +72,19 @@ class SealProgress:
 
     done_bytes: int
     total_bytes: int
+
+
+@dataclass(frozen=True)
+class SealOutcome:
+    """What became of a sealing.
+
+    Args:
+        own: the asset, as it stands in the catalogue.
+        volume: what was written, and what of it was stored already.
+    """
+
+    own: OwnAsset
+    volume: Sealed
 
 
 class Party:
@@ -167,36 +190,137 @@ class Party:
         return self._store
 
     def seal(
-        self, path: Path, name: str, kind: AssetKind, *, progress: Callable[[SealProgress], None] | None = None
-    ) -> OwnAsset:
+        self,
+        path: Path,
+        name: str,
+        kind: AssetKind,
+        *,
+        padding: Padding = "padme",
+        fresh: bool = False,
+        progress: Callable[[SealProgress], None] | None = None,
+    ) -> SealOutcome:
         """Seal a file or folder, store it, deposit its data key with the own keeper, and publish its record.
 
-        The asset is noted in the catalogue before key or record leave: if keeper or hub cannot be reached, nothing is
-        lost, and `deposit` finishes the work later.
+        Of what was sealed under this name before, or by a sealing that broke off, only what is new or changed is
+        written. The asset is noted in the catalogue before key or record leave: if keeper or hub cannot be reached,
+        nothing is lost, and `deposit` finishes the work later.
+
+        Args:
+            path: what to seal.
+            name: of the asset; a name that is there gets a new version, under a new data key.
+            kind: what it is.
+            padding: `none` shows exact lengths to the store; levels that pad refuse such inputs.
+            fresh: write everything, so that the new key opens nothing of what was sealed before.
+            progress: told how far it is.
 
         Raises:
             Unavailable: hub, store or keeper cannot be reached.
             Misconfigured: the path cannot be read.
+            SealingBusy: another command seals under this name.
+            VolumeIncomplete: the store lost what was stored; `fresh` writes it again.
         """
         source = local_files(path)
-        data_key = DataKey.generate()
-        total = source.total_bytes
 
         def report(done: int) -> None:
             if progress is not None:
-                progress(SealProgress(done, total))
+                progress(SealProgress(done, source.total_bytes))
 
-        volume = write_volume(source, data_key, self.store(), progress=report)
+        with Sealing(self._sealing_file(name), self.home.keys.seal) as sealing:
+            if fresh:
+                sealing.forget()
+            base, reader = (None, None) if fresh else self._base(name, padding)
+            sealing.begin("" if base is None else base.asset, padding, reader)
+            known = sealing.parts()
+            self._check_stored(known)
+            data_key = DataKey.generate()
+            volume = write_volume(
+                sealing.contents(source),
+                data_key,
+                self.store(),
+                options=SealOptions(padding=padding),
+                progress=report,
+                known=known,
+                part_done=sealing.note,
+            )
+            own = self._note_asset(name, kind.value, volume, data_key)
+            sealing.finish()
+        self.deposit(own)
+        return SealOutcome(own, volume)
+
+    def rekey(
+        self, name: str, *, fresh: bool = False, progress: Callable[[SealProgress], None] | None = None
+    ) -> SealOutcome:
+        """Give an own asset a new data key, deposit it, and publish the new record.
+
+        The contents stay where they are stored, and the new version names them; it has another id, so contracts over
+        the old one are not contracts over it. Who holds the old key and copies of the ciphertext can still read those
+        contents: `fresh` writes them again under new keys, by way of this machine's memory.
+
+        Args:
+            name: of the asset.
+            fresh: encrypt all contents anew.
+            progress: told how far it is.
+
+        Raises:
+            AssetUnknown: nothing was sealed under this name.
+            SealRefused, Unavailable: the store does not give what was sealed.
+            SealingBusy: another command seals under this name.
+        """
+        old = self.assets.find(name)
+        reader = self.open_volume(name)
+
+        def report(done: int) -> None:
+            if progress is not None:
+                progress(SealProgress(done, reader.content_bytes))
+
+        with Sealing(self._sealing_file(old.name), self.home.keys.seal):
+            data_key = DataKey.generate()
+            self._check_stored(reader.parts)
+            volume = write_volume(
+                ((file.path, _chunks(file)) for file in reader.iter_files()) if fresh else reader.iter_stored(),
+                data_key,
+                self.store(),
+                options=SealOptions(padding=reader.manifest.padding),
+                progress=report,
+                known=() if fresh else reader.parts,
+            )
+            own = self._note_asset(old.name, old.kind, volume, data_key)
+        self.deposit(own)
+        return SealOutcome(own, volume)
+
+    def _sealing_file(self, name: str) -> Path:
+        if _ASSET_NAME.fullmatch(name) is None:
+            raise AssetNameInvalid(f"'{name}'.")
+        return self.home.folder / "sealing" / f"{name}.db"
+
+    def _base(self, name: str, padding: Padding) -> tuple[OwnAsset | None, VolumeReader | None]:
+        """The version before, if its parts can be used."""
+        try:
+            own = self.assets.find(name)
+            reader = self.open_volume(name)
+        except (AssetUnknown, VolumeIncomplete):  # never sealed, or to another store
+            return None, None
+        return (own, reader) if reader.manifest.padding == padding else (None, None)
+
+    def _check_stored(self, parts: Sequence[Part]) -> None:
+        """Refuse to go on from parts that the store does not hold whole."""
+        store = self.store()
+
+        def work(number: int) -> None:
+            check_stored(store, parts[number])
+
+        for_each(range(len(parts)), work, _CHECKS_AT_ONCE)
+
+    def _note_asset(self, name: str, kind: str, volume: Sealed, data_key: DataKey) -> OwnAsset:
         own = OwnAsset(
             name=name,
             asset=volume.asset,
-            kind=kind.value,
+            kind=kind,
             stored_bytes=volume.stored_bytes,
             sealed=write_moment(datetime.now(UTC)),
             wrapped=b64(data_key.wrap(self.home.keys.public().seal, volume.asset, OWN_PURPOSE)),
         )
         self.assets.add(own)
-        self.deposit(own)
         return own
 
     def deposit(self, own: OwnAsset) -> None:
@@ -505,3 +629,9 @@ class _Directory:
         except (NotFound, RecordRefused):
             return []
         return [record] if record.fingerprint() == peer.fingerprint else []
+
+
+def _chunks(file: VolumeFile) -> Iterator[bytes]:
+    with file.open() as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            yield piece

@@ -302,8 +302,7 @@ class VolumeReader:
     def _open_part(self, part: Part) -> SealedStream:
         facts, payload, tree = part.facts, payload_name(part.number), tree_name(part.number)
         layout = TreeLayout(0, facts.layout.segments)
-        _check_size(self._source, payload, facts.layout.sealed_bytes)
-        _check_size(self._source, tree, layout.end)
+        check_stored(self._source, part)
         # S-4
         key = StreamKey(part.key, facts.header, stream_label(part.number, "payload"))
         return SealedStream(
@@ -404,6 +403,18 @@ class VolumeReader:
         out = bytearray(length)
         self._index.read_into(offset, memoryview(out))
         return bytes(out)
+
+
+def check_stored(source: BlobSource, part: Part) -> None:
+    """Return if the source says that it holds a part whole; what it holds is compared when it is read.
+
+    Raises:
+        VolumeIncomplete, ObjectTruncated, ObjectOverlong: it does not.
+
+    Source: docs/spec/sealed-volume.md §8 (S-24).
+    """
+    _check_size(source, payload_name(part.number), part.facts.layout.sealed_bytes)
+    _check_size(source, tree_name(part.number), TreeLayout(0, part.facts.layout.segments).end)
 
 
 def _check_size(source: BlobSource, name: str, length: int) -> None:

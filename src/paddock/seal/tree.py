@@ -56,6 +56,12 @@ class ContentHash:
         """The 32-byte digest of what was taken so far; more may follow."""
         return self._hash.digest()
 
+    def copy(self) -> ContentHash:
+        """Another one that has taken the same."""
+        other = ContentHash()
+        other._hash, other.length = self._hash.copy(), self.length
+        return other
+
 
 def build_levels(leaves: Buffer) -> tuple[list[bytes], bytes]:
     """All levels of the tree, from the leaf hashes up, and the root.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from paddock.crypto.streaming import DATA_KEY_BYTES, Buffer, StreamKey, derive, new_header
+from paddock.crypto.streaming import DATA_KEY_BYTES, Buffer, StreamKey, StreamLayout, derive, new_header
 from paddock.errors import SealOptionsInvalid, SinkIncomplete, VolumeTooLarge
 from paddock.seal.blobs import BlobSink, index_name, manifest_name, payload_name, tree_name
 from paddock.seal.datakey import DataKey
@@ -15,7 +15,7 @@ from paddock.seal.manifest import Manifest, StreamFacts
 from paddock.seal.options import SealOptions
 from paddock.seal.padding import Padding, padded_length, zeros
 from paddock.seal.pipeline import StreamSealer
-from paddock.seal.tree import ContentHash, build_levels
+from paddock.seal.tree import ContentHash, TreeLayout, build_levels
 
 Progress = Callable[[int], None]
 _LABEL = "paddock/volume/v1"
@@ -64,7 +64,8 @@ class Sealed:
         asset: the asset's id, `sha256:` and 64 hex digits.
         manifest: the manifest's bytes, of which that is the digest.
         volume: the volume number, 32 hex digits, under which index and first part are kept.
-        stored_bytes: bytes of all objects that were put.
+        stored_bytes: bytes of all objects of the volume, earlier parts among them.
+        written_bytes: bytes of those that were put for it.
         parts: the volume's parts, earlier ones that it goes on using among them.
         files: number of files.
         file_bytes: their lengths together.
@@ -74,6 +75,7 @@ class Sealed:
     manifest: bytes
     volume: str
     stored_bytes: int
+    written_bytes: int
     parts: tuple[Part, ...]
     files: int
     file_bytes: int
@@ -155,14 +157,14 @@ def seal_with_entropy(
     # S-2
     volume = entropy(16).hex()
     writing = _Writing(files, known, options.padding, progress, remember=part_done is not None)
-    stored = 0
+    written = 0
     while writing.more():
-        number, key = entropy(16).hex() if stored else volume, entropy(DATA_KEY_BYTES)
+        number, key = entropy(16).hex() if written else volume, entropy(DATA_KEY_BYTES)
         sealer = _sealer(key, number, "payload", options, entropy)
         _put_stream(sink, payload_name(number), sealer, sealer.run(writing.part(options.part_bytes)))
         # S-11
         levels, root = build_levels(sealer.leaves)
-        stored += sealer.sealed_bytes + _put(sink, tree_name(number), levels)
+        written += sealer.sealed_bytes + _put(sink, tree_name(number), levels)
         done = writing.close_part(Part(number, key, StreamFacts(sealer.layout(), sealer.header, root), writing.in_part))
         if part_done is not None:
             part_done(done)
@@ -176,8 +178,9 @@ def seal_with_entropy(
     manifest = Manifest(volume, options.segment_bytes, options.padding, key_commitment(data_key, volume), facts)
     data = manifest.to_bytes()
     _put(sink, manifest_name(manifest.asset()), [data])
-    stored += manifest.index_tree.end + len(data)
-    return Sealed(manifest.asset(), data, volume, stored, tuple(table), made.files, made.file_bytes)
+    written += manifest.index_tree.end + len(data)
+    stored = written + sum(_stored_bytes(part.facts.layout) for part in table[: len(known)])
+    return Sealed(manifest.asset(), data, volume, stored, written, tuple(table), made.files, made.file_bytes)
 
 
 class _Writing:
@@ -288,6 +291,10 @@ class _Writing:
         self._done += count
         if self._progress is not None and count:
             self._progress(self._done)
+
+
+def _stored_bytes(layout: StreamLayout) -> int:
+    return layout.sealed_bytes + TreeLayout(0, layout.segments).end
 
 
 def _usable(part: Part, padding: Padding) -> Part:

@@ -19,24 +19,74 @@ from paddock.seal.paths import MAX_PATH_BYTES, PathOrder, check_path
 from paddock.seal.reader import VolumeReader
 
 Progress = Callable[[int], None]
-_PIECE_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """One file on this machine that is to be sealed.
+
+    Args:
+        name: its path in the volume.
+        path: where it is.
+    """
+
+    name: str
+    path: Path
+
+    def pieces(self, start: int = 0) -> Iterator[bytes]:
+        """Its bytes from an offset on.
+
+        Raises:
+            LocalFileRefused: unreadable, no regular file any more, or changed while it was read.
+        """
+        with _told(self.path):
+            # O_NOFOLLOW and the check: a link or pipe put there since the listing is not followed or waited for.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                before = os.fstat(descriptor)
+                if not stat.S_ISREG(before.st_mode):
+                    raise LocalFileRefused(f"{self.name} is no regular file any more.")
+                file.seek(start)
+                while piece := file.read(_PIECE_BYTES):
+                    yield piece
+                after = os.fstat(descriptor)
+                if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                    raise LocalFileRefused(f"{self.name} was changed while it was read.")
 
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """The files below a folder, or one file, as `write_volume` takes them.
+    """The files below a folder, or one file, in the order in which `write_volume` takes them.
+
+    A folder of any number of files is walked, not held; a file that comes or goes meanwhile is noticed at the end.
 
     Args:
-        files: path in the volume and place on this machine, in ascending order of the paths' bytes.
+        root: the folder or file.
+        count: how many files were listed.
         total_bytes: their sizes together, when they were listed; for a progress bar.
     """
 
-    files: tuple[tuple[str, Path], ...]
+    root: Path
+    count: int
     total_bytes: int
 
+    def each(self) -> Iterator[LocalFile]:
+        """The files.
+
+        Raises:
+            LocalFileRefused: others than were listed, or of a kind that is not sealed.
+        """
+        seen = 0
+        for file, _ in _listing(self.root):
+            seen += 1
+            yield file
+        if seen != self.count:
+            raise LocalFileRefused(f"{self.root} had {self.count} files when it was listed, and {seen} now.")
+
     def __iter__(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        for name, path in self.files:
-            yield name, _pieces(name, path)
+        for file in self.each():
+            yield file.name, file.pieces()
 
 
 def local_files(root: Path) -> LocalFiles:
@@ -52,22 +102,26 @@ def local_files(root: Path) -> LocalFiles:
         LocalFileRefused: missing, unreadable, of a special kind, a link out of the folder, or an empty folder.
         PathRefused: a name that a volume cannot hold.
     """
+    order = PathOrder()
+    count = total = 0
+    for file, size in _listing(root):
+        order.follow(check_path(file.name))
+        count, total = count + 1, total + size
+    if not count:
+        raise LocalFileRefused(f"{root} holds no file.")
+    return LocalFiles(root, count, total)
+
+
+def _listing(root: Path) -> Iterator[tuple[LocalFile, int]]:
     with _told(root):
-        kind = root.stat().st_mode
-        if stat.S_ISREG(kind):
-            found = [(root.name, root)]
-        elif stat.S_ISDIR(kind):
-            found = list(_walk(root.resolve(strict=True), ""))
+        status = root.stat()
+        if stat.S_ISREG(status.st_mode):
+            yield LocalFile(root.name, root), status.st_size
+        elif stat.S_ISDIR(status.st_mode):
+            base = root.resolve(strict=True)
+            yield from _walk(base, base, "")
         else:
             raise LocalFileRefused(f"{root} is neither a file nor a folder.")
-        if not found:
-            raise LocalFileRefused(f"{root} holds no file.")
-        # The order of Unicode code points is that of UTF-8 bytes.
-        found.sort(key=_utf8)
-        order = PathOrder()
-        for name, _ in found:
-            order.follow(check_path(name))
-        return LocalFiles(tuple(found), sum(path.stat().st_size for _, path in found))
 
 
 def write_folder(
@@ -112,29 +166,32 @@ def write_folder(
     return targets
 
 
-def _utf8(found: tuple[str, Path]) -> bytes:
-    return found[0].encode("utf-8", "surrogateescape")
+def _place(entry: os.DirEntry[str]) -> bytes:
+    # Where what it holds stands among the paths of its folder: a folder's files begin with its name and a slash.
+    name = entry.name.encode("utf-8", "surrogateescape")
+    return name + b"/" if entry.is_dir(follow_symlinks=False) else name
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = prefix + entry.name
-            path = Path(entry.path)
-            if len(prefix) > MAX_PATH_BYTES:
-                raise PathRefused(f"{name[:80]!r}… is nested too deep.")
-            if entry.is_symlink():
-                yield name, _inside(path, prefix)
-            elif entry.is_dir():
-                yield from _walk(path, name + "/")
-            elif entry.is_file():
-                yield name, path
-            else:
-                raise LocalFileRefused(f"{path} is a pipe, socket or device.")
+def _walk(base: Path, folder: Path, prefix: str) -> Iterator[tuple[LocalFile, int]]:
+    """Files in ascending order of their paths' bytes; holds the names of one folder of each depth."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=_place)
+    for entry in entries:
+        name, path = prefix + entry.name, Path(entry.path)
+        if len(prefix) > MAX_PATH_BYTES:
+            raise PathRefused(f"{name[:80]!r}… is nested too deep.")
+        if entry.is_symlink():
+            target = _inside(base, path)
+            yield LocalFile(name, target), target.stat().st_size
+        elif entry.is_dir():
+            yield from _walk(base, path, name + "/")
+        elif entry.is_file():
+            yield LocalFile(name, path), entry.stat().st_size
+        else:
+            raise LocalFileRefused(f"{path} is a pipe, socket or device.")
 
 
-def _inside(link: Path, prefix: str) -> Path:
-    base = link.parents[prefix.count("/")]
+def _inside(base: Path, link: Path) -> Path:
     try:
         target = link.resolve(strict=True)
     except RuntimeError:  # what Python 3.11 makes of ELOOP
@@ -142,17 +199,6 @@ def _inside(link: Path, prefix: str) -> Path:
     if not target.is_relative_to(base) or not target.is_file():
         raise LocalFileRefused(f"{link} is a link that does not lead to a file of the same folder.")
     return target
-
-
-def _pieces(name: str, path: Path) -> Iterator[bytes]:
-    with _told(path):
-        # O_NOFOLLOW and the check: a link or pipe put there since the listing is not followed or waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise LocalFileRefused(f"{name} is no regular file any more.")
-            while piece := file.read(_PIECE_BYTES):
-                yield piece
 
 
 def _target(base: Path, name: str, *, overwrite: bool) -> Path:

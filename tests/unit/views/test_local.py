@@ -29,7 +29,7 @@ def test_a_folder_goes_in_and_comes_out_the_same(tmp_path: Path) -> None:
         (source / name).write_bytes(content)
     (source / "no-files-here").mkdir()
     listed = local_files(source)
-    assert [name for name, _ in listed.files] == sorted(files)
+    assert [file.name for file in listed.each()] == sorted(files)
     assert listed.total_bytes == sum(map(len, files.values()))
     store = MemoryStore()
     asset = write_volume(listed, KEY, store).asset
@@ -44,7 +44,7 @@ def test_a_folder_goes_in_and_comes_out_the_same(tmp_path: Path) -> None:
 
 def test_a_single_file_bears_its_name(tmp_path: Path) -> None:
     (tmp_path / "records.csv").write_bytes(b"x")
-    assert [name for name, _ in local_files(tmp_path / "records.csv").files] == ["records.csv"]
+    assert [file.name for file in local_files(tmp_path / "records.csv").each()] == ["records.csv"]
 
 
 def test_a_link_inside_the_folder_is_its_file(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class _Play:
         rows, assets = [], {}
         for name, asset_name in _ASSETS.items():
             kind = AssetKind.PROGRAM if name == "modelco" else AssetKind.DATASET
-            own = parties[name].seal(self.folder / name / "data", asset_name, kind)
+            own = parties[name].seal(self.folder / name / "data", asset_name, kind).own
             assets[_INPUTS[name]] = own.asset
             rows.append((name, asset_name, kind.value, f"{own.stored_bytes:,}", own.asset[:19] + "…"))
         self.table("", ["owner", "asset", "kind", "bytes stored", "id = digest of what was stored"], rows)
