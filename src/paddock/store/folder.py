@@ -21,6 +21,8 @@ from paddock.errors import (
 from paddock.store.api import Buffer, check_name
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+"""How file systems and kernels say that they make no file without a name."""
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
 
 
@@ -49,20 +51,17 @@ class FolderStore:
             if target.exists():
                 raise ObjectExists(f"{name}.")
             _make_folders(target.parent)
-            # No name of an object begins with a dot, so this never meets one.
-            draft = target.parent / f".draft-{secrets.token_hex(8)}"
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                try:
+                with _draft(target.parent) as (descriptor, draft):
                     length = _write_all(descriptor, chunks)
                     os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                # link, unlike rename, refuses to replace a file that came meanwhile.
-                os.link(draft, target)
+                    # link, unlike rename, refuses to replace a file that came meanwhile. With a folder's descriptor
+                    # it follows the link in /proc; by a path alone, Python asks for a link that does not.
+                    os.link(draft, target.name, dst_dir_fd=folder, follow_symlinks=True)
+                os.fsync(folder)
             finally:
-                draft.unlink()
-            _sync_folder(target.parent)
+                os.close(folder)
         return length
 
     def read(self, name: str, offset: int, length: int) -> bytes:
@@ -102,6 +101,26 @@ class FolderStore:
                 yield descriptor
             finally:
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _draft(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A new file to write and a path to link it by; where the file system can, it has no name, and a crash leaves none."""
+    try:
+        descriptor = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        named = None
+    except OSError as error:
+        if error.errno not in _NO_NAMELESS:
+            raise
+        # No name of an object begins with a dot, so this never meets one.
+        named = folder / f".draft-{secrets.token_hex(8)}"
+        descriptor = os.open(named, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor, named or Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+        if named is not None:
+            named.unlink()
 
 
 def _write_all(descriptor: int, chunks: Iterable[Buffer]) -> int:

@@ -157,14 +157,33 @@ def test_everything_is_brought_to_the_disk_before_it_is_named(
         steps.append("fsync")
         fsync(descriptor)
 
-    def watched_link(source: Path, target: Path) -> None:
+    def watched_link(*arguments: Any, **named: Any) -> None:
         steps.append("link")
-        link(source, target)
+        link(*arguments, **named)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(os, "link", watched_link)
     store.put("a/b", [b"x"])
     assert steps == ["fsync", "link", "fsync"]
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EISDIR])
+def test_a_file_system_without_nameless_files_does_as_well(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    honest = os.open
+
+    def refusing(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(error, "no")
+        return honest(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", refusing)
+    assert store.put("a/b", [b"x" * 10]) == 10
+    assert store.read("a/b", 0, 20) == b"x" * 10
+    with pytest.raises(ObjectExists):
+        store.put("a/b", [b"y"])
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["b"]
 
 
 def test_an_address_leads_to_its_store(tmp_path: Path) -> None:
