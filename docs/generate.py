@@ -79,7 +79,7 @@ def levels() -> str:
             f"- Evidence accepted: {kinds}",
             f"- Measurement named in the contract: {_yes(policy.needs_measurement)}",
             f"- Code: {policy.code}; network of the job: {policy.network}",
-            f"- Sizes of outputs padded: {_yes(policy.pads_outputs)}",
+            f"- Sizes of outputs padded: {_yes(policy.pads_outputs)}; only padded inputs taken: {_yes(policy.pads_inputs)}",
             f"- The host's log holds something of the job: {_yes(policy.host_sees_logs)}",
         ]
     return _joined(lines)

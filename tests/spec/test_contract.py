@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from paddock.contract import (
     verify_request,
 )
 from paddock.contract.asset import AssetKind, read_asset
-from paddock.contract.levels import Tee, check_evidence_allowed, check_job_allowed
+from paddock.contract.levels import Tee, check_evidence_allowed, check_job_allowed, check_padding
 from paddock.contract.party import read_party
 from paddock.contract.request import REQUEST_TYPE
 from paddock.contract.states import FINAL, TRANSITIONS
@@ -40,6 +41,7 @@ from paddock.enclave.__main__ import _fail
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import Launch
 from paddock.enclave.outputs import seal_outputs
+from paddock.enclave.run import _open_inputs
 from paddock.enclave.steps import run_steps
 from paddock.errors import (
     ContractSignatureRefused,
@@ -56,6 +58,7 @@ from paddock.errors import (
 )
 from paddock.party.peers import AddressBook
 from paddock.receipt.failure import open_failure
+from paddock.seal import DataKey, SealOptions, write_volume
 from paddock.testing.stores import MemoryStore
 from tests.fixtures.cast import (
     DRAFT,
@@ -640,6 +643,35 @@ def _stored_sizes(level: str, length: int) -> dict[str, int]:
 def test_l4_sizes_of_outputs_tell_nothing_where_the_level_pads() -> None:
     assert _stored_sizes("L5", 40_001)["weights"] == _stored_sizes("L5", 40_100)["weights"]
     assert _stored_sizes("L4", 40_001)["weights"] != _stored_sizes("L4", 40_100)["weights"]
+
+
+def test_l7_a_level_that_pads_takes_padded_inputs_only() -> None:
+    check_padding(Level.L5, "records", padded=True)
+    with pytest.raises(LevelRefused, match="records"):
+        check_padding(Level.L5, "records", padded=False)
+    for level in (Level.L1, Level.L2, Level.L3, Level.L4):
+        check_padding(level, "records", padded=False)
+
+
+@pytest.mark.parametrize("padding", ["padme", "none"])
+def test_l7_the_enclave_asks_the_manifest(padding: Any) -> None:
+    store: Any = MemoryStore()
+    keys: dict[str, DataKey] = {}
+
+    def change(value: dict[str, Any]) -> None:
+        value["level"] = "L5"
+        for item in value["inputs"].values():
+            key = DataKey.generate()
+            item["asset"] = write_volume([("a", [b"x"])], key, store, options=SealOptions(padding=padding)).asset
+            keys[item["asset"]] = key
+
+    agreed = contract(change)
+    granted: Any = {item.owner: SimpleNamespace(data_keys=keys) for item in agreed.terms.inputs.values()}
+    if padding == "padme":
+        assert set(_open_inputs(agreed, granted, store)) == set(agreed.terms.inputs)
+    else:
+        with pytest.raises(LevelRefused, match="without padding"):
+            _open_inputs(agreed, granted, store)
 
 
 def _failure(level: str, error: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The five security levels: one table that keeper, enclave, commands and documents read.
 
-Source: docs/spec/contract.md §6 (L-1 to L-6).
+Source: docs/spec/contract.md §6 (L-1 to L-7).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class LevelPolicy:
     code: Code
     network: Network
     pads_outputs: bool
+    pads_inputs: bool
     host_sees_logs: bool
     needs_measurement: bool
     demands: str
@@ -80,6 +81,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             code=Code.ANY,
             network=Network.OPEN,
             pads_outputs=False,
+            pads_inputs=False,
             host_sees_logs=True,
             needs_measurement=False,
             demands="No evidence; the run key is logged by every keeper.",
@@ -94,6 +96,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             code=Code.PINNED,
             network=Network.GATEWAY,
             pads_outputs=False,
+            pads_inputs=False,
             host_sees_logs=True,
             needs_measurement=True,
             demands="A software measurement, signed by the host's key.",
@@ -108,6 +111,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             code=Code.PINNED,
             network=Network.GATEWAY,
             pads_outputs=False,
+            pads_inputs=False,
             host_sees_logs=True,
             needs_measurement=True,
             demands="What L2 demands and a TPM 2.0 quote over boot and runtime.",
@@ -122,6 +126,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             code=Code.PINNED,
             network=Network.GATEWAY,
             pads_outputs=False,
+            pads_inputs=False,
             host_sees_logs=False,
             needs_measurement=True,
             demands="Evidence of AMD SEV-SNP, Intel TDX, AWS Nitro or Arm CCA; with a GPU, its evidence too.",
@@ -136,10 +141,11 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             code=Code.BUILT_IN,
             network=Network.NONE,
             pads_outputs=True,
+            pads_inputs=True,
             host_sees_logs=False,
             needs_measurement=True,
             demands="Evidence of an Intel SGX enclave, or of a level-4 machine whose whole image is measured and sealed.",
-            allows="No party's code: built-in jobs over sealed programs; outputs only as the contract lists, padded.",
+            allows="No party's code: built-in jobs over sealed programs; inputs and outputs padded, outputs only as listed.",
             protects_from="Operator, host, hypervisor, store, hub, network, and every other party's code.",
             does_not_protect_from=(
                 "What the results themselves reveal to those whom the contract gives them, "
@@ -169,3 +175,18 @@ def check_evidence_allowed(level: Level, tee: Tee) -> None:
     """
     if tee not in LEVELS[level].evidence:  # L-1
         raise LevelRefused(f"Evidence of kind '{tee}' is not enough for {level}.")
+
+
+def check_padding(level: Level, name: str, *, padded: bool) -> None:
+    """Return if an input may be used at a level.
+
+    Args:
+        level: of the contract.
+        name: of the input.
+        padded: whether its volume is padded.
+
+    Raises:
+        LevelRefused: the level takes padded inputs only (L-7).
+    """
+    if LEVELS[level].pads_inputs and not padded:  # L-7
+        raise LevelRefused(f"Input '{name}' was sealed without padding: paddock seal … --padding padme.")

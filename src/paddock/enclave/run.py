@@ -15,7 +15,7 @@ from functools import partial
 
 from paddock.attest import NO_ATTESTER, collect
 from paddock.channel import pinned
-from paddock.contract.levels import LEVELS, Tee
+from paddock.contract.levels import LEVELS, Tee, check_padding
 from paddock.contract.signing import SignedContract, verify_contract
 from paddock.contract.terms import InputTerms
 from paddock.crypto.digest import b64, sha256_id
@@ -129,10 +129,13 @@ def _media_types(evidence: EvidenceSet | None) -> str | None:
 
 
 def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store: Store) -> dict[str, VolumeFiles]:
-    return {
-        name: VolumeFiles(VolumeReader.open(item.asset, store, _owners_key(granted, item)))
-        for name, item in sorted(contract.terms.inputs.items())
-    }
+    inputs = {}
+    for name, item in sorted(contract.terms.inputs.items()):
+        reader = VolumeReader.open(item.asset, store, _owners_key(granted, item))
+        # L-7
+        check_padding(contract.terms.level, name, padded=reader.manifest.padding != "none")
+        inputs[name] = VolumeFiles(reader)
+    return inputs
 
 
 def _owners_key(granted: Mapping[str, Granted], item: InputTerms) -> DataKey:

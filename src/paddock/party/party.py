@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from paddock.contract.asset import AssetKind, AssetRecord, read_asset
 from paddock.contract.draft import resolve_draft
+from paddock.contract.levels import LEVELS, check_padding
 from paddock.contract.party import KeeperRecord, PartyRecord, read_party
 from paddock.contract.request import Request
 from paddock.contract.signing import Proposal, contract_id, open_proposal, propose, sign_contract, verify_contract
@@ -52,7 +53,7 @@ from paddock.seal import DataKey, Sealed, SealOptions, VolumeFile, VolumeReader,
 from paddock.seal.index import Part
 from paddock.seal.padding import Padding
 from paddock.seal.parallel import for_each
-from paddock.seal.reader import check_stored
+from paddock.seal.reader import check_stored, read_manifest
 from paddock.service.client import ServiceClient, is_secure
 from paddock.store import Store
 from paddock.store.http import HttpStore
@@ -543,6 +544,9 @@ class Party:
                 raise AssetUnknown(f"Input '{input_name}' is said to be yours, but was not sealed in this home.")
             if own[item.asset].kind != item.kind:
                 raise TermsRefused(f"Input '{input_name}' is a {own[item.asset].kind}, not a {item.kind}.")
+            if LEVELS[terms.level].pads_inputs:
+                manifest = read_manifest(item.asset, self.store())
+                check_padding(terms.level, input_name, padded=manifest.padding != "none")  # L-7
 
     def _request(self, action: str, body: dict[str, Any], audience: str = HUB_AUDIENCE) -> Envelope:
         return Request(
