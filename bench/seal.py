@@ -18,14 +18,12 @@ from tink import new_keyset_handle, streaming_aead
 from tink.proto import aes_gcm_hkdf_streaming_pb2, common_pb2, tink_pb2
 
 from bench.harness import Row, Timings, interleaved, peak_memory_bytes, reset_peak_memory, row
-from paddock.crypto.streaming import HEADER_BYTES, TAG_BYTES, Buffer, StreamKey, StreamLayout, derive
+from paddock.crypto.streaming import HEADER_BYTES, TAG_BYTES, Buffer, StreamLayout, derive
 from paddock.seal import DataKey, SealOptions, VolumeReader, write_volume
-from paddock.seal.blobs import payload_name
-from paddock.seal.index import Part
 from paddock.seal.memory import open_into, seal_into
 from paddock.seal.tree import leaf_hash
-from paddock.seal.writer import PartDone, stream_label
 from paddock.testing.stores import MemoryStore
+from paddock.testing.volumes import GeneratingStore
 
 SEGMENT_BYTES = SealOptions().segment_bytes
 LABEL = b"bench"
@@ -256,45 +254,6 @@ class FlatStore(MemoryStore):
             self._end += len(chunk)
         self.objects[name] = self._flat[start : self._end]
         return self._end - start
-
-
-class GeneratingStore(MemoryStore):
-    """Throws payloads away and makes their segments again when asked: a volume of zeros that takes no memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: dict[str, Part] = {}
-
-    def learn(self, done: PartDone) -> None:
-        """Take the key of a part that was thrown away."""
-        self._parts[payload_name(done.part.number)] = done.part
-
-    def put(self, name: str, chunks: Iterable[Buffer]) -> int:
-        """See `Store.put`."""
-        if not name.endswith("/payload"):
-            return super().put(name, chunks)
-        return sum(len(chunk) for chunk in chunks)
-
-    def size(self, name: str) -> int:
-        """See `Store.size`."""
-        part = self._parts.get(name)
-        return super().size(name) if part is None else part.facts.layout.sealed_bytes
-
-    def read(self, name: str, offset: int, length: int) -> Buffer:
-        """See `Store.read`."""
-        part = self._parts.get(name)
-        if part is None:
-            return super().read(name, offset, length)
-        layout, key = part.facts.layout, StreamKey(part.key, part.facts.header, stream_label(part.number, "payload"))
-        stored = bytearray(length)
-        for at in range(0, length, SEGMENT_BYTES):
-            number = (offset + at) // SEGMENT_BYTES
-            start, count = layout.sealed_range(number)
-            skip = HEADER_BYTES if start == 0 else 0
-            piece = memoryview(stored)[at : at + count]
-            piece[:skip] = part.facts.header[:skip]
-            key.seal_segment(number, number + 1 == layout.segments, ZEROS[: count - skip - TAG_BYTES], piece[skip:])
-        return stored
 
 
 def _memory() -> list[Row]:

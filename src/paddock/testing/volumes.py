@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.digest import sha256_id
-from paddock.crypto.streaming import Buffer, StreamKey, new_header
+from paddock.crypto.streaming import HEADER_BYTES, TAG_BYTES, Buffer, StreamKey, new_header
 from paddock.seal.blobs import BlobSink, index_name, manifest_name, payload_name, tree_name
 from paddock.seal.datakey import DataKey
 from paddock.seal.index import Part
@@ -17,7 +17,8 @@ from paddock.seal.manifest import Manifest, StreamFacts
 from paddock.seal.padding import Padding, padded_length
 from paddock.seal.pipeline import StreamSealer
 from paddock.seal.tree import build_levels
-from paddock.seal.writer import key_commitment, stream_label
+from paddock.seal.writer import PartDone, key_commitment, stream_label
+from paddock.testing.stores import MemoryStore
 
 RawEntry = tuple[bytes, int, int] | tuple[bytes, Sequence[tuple[int, int]]]
 """Path, offset and length; or path and any extents."""
@@ -159,3 +160,49 @@ def forge_volume(
     asset = sha256_id(data)
     sink.put(manifest_name(asset), [data])
     return asset
+
+
+class GeneratingStore(MemoryStore):
+    """Throws payloads away and makes their segments again when asked: a volume of zeros that takes no memory.
+
+    Counts what it was asked for: `requests` and `sent_bytes`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: dict[str, Part] = {}
+        self.requests = self.sent_bytes = 0
+
+    def learn(self, done: PartDone) -> None:
+        """Take the key of a part that was thrown away."""
+        self._parts[payload_name(done.part.number)] = done.part
+
+    def put(self, name: str, chunks: Iterable[Buffer]) -> int:
+        """See `Store.put`."""
+        if not name.endswith("/payload"):
+            return super().put(name, chunks)
+        return sum(len(chunk) for chunk in chunks)
+
+    def size(self, name: str) -> int:
+        """See `Store.size`."""
+        part = self._parts.get(name)
+        return super().size(name) if part is None else part.facts.layout.sealed_bytes
+
+    def read(self, name: str, offset: int, length: int) -> Buffer:
+        """See `Store.read`."""
+        part = self._parts.get(name)
+        self.requests += 1
+        self.sent_bytes += length
+        if part is None:
+            return super().read(name, offset, length)
+        layout, size = part.facts.layout, part.facts.layout.segment_bytes
+        key = StreamKey(part.key, part.facts.header, stream_label(part.number, "payload"))
+        stored = bytearray(length)
+        for at in range(0, length, size):
+            number = (offset + at) // size
+            start, count = layout.sealed_range(number)
+            skip = HEADER_BYTES if start == 0 else 0
+            piece = memoryview(stored)[at : at + count]
+            piece[:skip] = part.facts.header[:skip]
+            key.seal_segment(number, number + 1 == layout.segments, bytes(count - skip - TAG_BYTES), piece[skip:])
+        return stored

@@ -6,6 +6,7 @@ The only place where plaintext meets a disk, at its owner's wish.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -20,6 +21,9 @@ from paddock.seal.reader import VolumeReader
 
 Progress = Callable[[int], None]
 _PIECE_BYTES = 1 << 20
+_ZEROS = bytes(_PIECE_BYTES)
+_BLOCK_BYTES = 512
+"""What `st_blocks` counts."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class LocalFile:
                 if not stat.S_ISREG(before.st_mode):
                     raise LocalFileRefused(f"{self.name} is no regular file any more.")
                 file.seek(start)
+                if before.st_blocks * _BLOCK_BYTES < before.st_size:
+                    yield from _sparse(descriptor, start, before.st_size)
                 while piece := file.read(_PIECE_BYTES):
                     yield piece
                 after = os.fstat(descriptor)
@@ -164,6 +170,28 @@ def write_folder(
             finally:
                 draft.unlink(missing_ok=True)
     return targets
+
+
+def _sparse(descriptor: int, at: int, end: int) -> Iterator[bytes]:
+    """The bytes of a file with holes, whose zeros need not be read; the descriptor stands at their end afterwards."""
+    while at < end:
+        try:
+            data = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            data = end
+        while at < data:
+            yield _ZEROS[: data - at]
+            at += min(len(_ZEROS), data - at)
+        if at >= end:
+            break
+        hole = os.lseek(descriptor, at, os.SEEK_HOLE)
+        os.lseek(descriptor, at, os.SEEK_SET)
+        while at < hole and (piece := os.read(descriptor, min(_PIECE_BYTES, hole - at))):
+            yield piece
+            at += len(piece)
+    os.lseek(descriptor, at, os.SEEK_SET)
 
 
 def _place(entry: os.DirEntry[str]) -> bytes:

@@ -56,6 +56,24 @@ def test_a_link_inside_the_folder_is_its_file(tmp_path: Path) -> None:
     assert VolumeReader.open(asset, store, KEY).read("a/b/link", 0, 10) == b"content"
 
 
+def test_holes_of_a_file_are_zeros(tmp_path: Path) -> None:
+    content = bytearray(9 << 20)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(len(content))
+        for at in (0, 3_000_000, 5 << 20, (9 << 20) - 7):
+            file.seek(at)
+            file.write(b"content")
+            content[at : at + 7] = b"content"
+    assert (tmp_path / "sparse").stat().st_blocks * 512 < len(content)
+    [file_] = local_files(tmp_path).each()
+    assert b"".join(file_.pieces()) == content
+    for start in (1, 3_000_003, 8 << 20, len(content)):
+        assert b"".join(file_.pieces(start)) == content[start:]
+    (tmp_path / "hole").touch()
+    os.truncate(tmp_path / "hole", 3_000_000)
+    assert b"".join(next(local_files(tmp_path).each()).pieces(5)) == bytes(2_999_995)
+
+
 def test_links_that_lead_out_and_special_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"s")
     root = tmp_path / "root"
