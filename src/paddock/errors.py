@@ -800,6 +800,13 @@ class RecordOutdated(HubRefused):
     action = "Publish the record again, with a right clock: paddock party publish."
 
 
+class GrantEnded(HubRefused):
+    """The way to the store that a run was given has ended with it."""
+
+    code = "E-HUB-11"
+    action = "Ask for the run again; each gets a way of its own."
+
+
 # --- seal -----------------------------------------------------------------------------------------------------
 
 
@@ -980,7 +987,9 @@ class StoreUrlInvalid(Misconfigured):
     """The address of the store is not understood."""
 
     code = "E-STORE-06"
-    action = "Write folder:/absolute/path, or the http(s):// address of a hub's store."
+    action = (
+        "Write folder:/absolute/path, s3://bucket/prefix, gs:// or az://, or the http(s):// address of a hub's store."
+    )
 
 
 class StoreMisbehaved(Unavailable):
@@ -995,6 +1004,13 @@ class StoreDenied(Misconfigured):
 
     code = "E-STORE-08"
     action = "Use the home of a registered party, and an operation that this store offers."
+
+
+class StoreExtraMissing(Misconfigured):
+    """A store in a cloud needs a package that is not installed."""
+
+    code = "E-STORE-10"
+    action = "Run: pip install 'paddock[s3]'."
 
 
 # --- views ----------------------------------------------------------------------------------------------------

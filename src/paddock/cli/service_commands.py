@@ -42,6 +42,15 @@ AttesterOption = Annotated[
         "Not with --simulate.",
     ),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="ADDRESS",
+        help="Where ciphertext is kept, e.g. 's3://bucket/prefix?region=…' (credentials from the environment); "
+        "a folder beside the hub's database otherwise.",
+    ),
+]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 
 
@@ -54,6 +63,7 @@ def serve_everything(
     engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
     attester: AttesterOption = NO_ATTESTER,
     proof: ProofOption = NO_ATTESTER,
+    store: StoreOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Serve hub, your keeper and a local engine in one process, at the addresses of your home.
@@ -83,7 +93,7 @@ def serve_everything(
                 hub=f"{own.hub.partition('#')[0]}#{serving.hub_keys(folder).public().fingerprint()}"
             )
         services = [
-            serving.serve_hub(folder, make.hub_service(folder, placing), own.hub, proof),
+            serving.serve_hub(folder, make.hub_service(folder, placing, store=store, gateway=own.hub), own.hub, proof),
             serving.serve_keeper(keeper_home(own), own.keeper, proof),
         ]
         serve(services, ready=lambda urls: _ready(urls, placing.simulator, folder, as_json=json_output))
@@ -102,6 +112,11 @@ def hub_serve(
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
     engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
     attester: AttesterOption = NO_ATTESTER,
+    store: StoreOption = None,
+    gateway: Annotated[
+        str | None,
+        typer.Option(help="Where enclaves reach this hub, with --store; its own address without a word."),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Serve a hub with a local engine; parties run their keepers elsewhere. See `serve` for --attester and --simulate.
@@ -117,7 +132,9 @@ def hub_serve(
         folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine, attester=attester
     ) as placing:
         url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-        services = [serving.serve_hub(folder, make.hub_service(folder, placing), url, proof)]
+        reached = f"{url}#{serving.hub_keys(folder).public().fingerprint()}" if tls else url
+        app = make.hub_service(folder, placing, store=store, gateway=gateway or reached)
+        services = [serving.serve_hub(folder, app, url, proof)]
         serve(services, ready=lambda urls: _ready(urls, placing.simulator, folder, as_json=json_output))
 
 

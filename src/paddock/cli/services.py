@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from paddock.attest import NO_ATTESTER, check_available
 from paddock.cli.simulator import SimulatorProcess, simulator_key_file
+from paddock.errors import StoreUrlInvalid
 from paddock.executors import Executor, load_plugin
 from paddock.hub.app import create_hub
 from paddock.hub.hub import HubConfig, load_ledger_key
@@ -79,14 +80,29 @@ def keeper_service(home: KeeperHome) -> FastAPI:
     return create_keeper_app(open_keeper(home))
 
 
-def hub_service(folder: Path, engine: LocalEngineService) -> FastAPI:
-    """A hub's application over its folder: `hub.db`, `store/`, `ledger.key`."""
+def hub_service(
+    folder: Path, engine: LocalEngineService, *, store: str | None = None, gateway: str | None = None
+) -> FastAPI:
+    """A hub's application over its folder: `hub.db`, `store/`, `ledger.key`.
+
+    Args:
+        folder: the hub's own.
+        engine: places its runs.
+        store: address of another store than the folder's, e.g. `s3://bucket/prefix`.
+        gateway: where enclaves reach the hub; needed with another store, whose credentials they do not get.
+
+    Raises:
+        StoreUrlInvalid: another store, and nothing says where enclaves reach the hub.
+    """
+    if store is not None and gateway is None:
+        raise StoreUrlInvalid("With another store than a folder, runs reach it through the hub: say where that is.")
     folder = folder.resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return create_hub(
         HubConfig(
             database=f"sqlite:///{folder / 'hub.db'}",
-            store=store_address(folder),
+            store=store or store_address(folder),
+            gateway=None if store is None else gateway,
             ledger_key=load_ledger_key(folder / "ledger.key"),
             origin="paddock/hub",
             engine=lambda report: engine.place_with(engine.executor, on_event=report, parallel=engine.parallel),

@@ -94,7 +94,7 @@ def create_hub(config: HubConfig) -> FastAPI:
         "Paddock hub",
         version=version("paddock"),
         max_body_bytes=MAX_BODY_BYTES,
-        larger_bodies={"/v1/store/": config.max_blob_bytes},
+        larger_bodies={"/v1/store/": config.max_blob_bytes, "/v1/grants/": config.max_blob_bytes},
         lifespan=lifespan,
     )
     _add_facts(app, config)
@@ -303,3 +303,15 @@ def _add_blobs(app: FastAPI) -> None:
     async def put(request: Request, hub: TheHub, name: str) -> Json:
         """Upload an object; the header `Paddock-Request` holds a signed request `store.put` with `name`."""
         return dict(await blobs.put_blob(hub, request, name))
+
+    @app.get("/v1/grants/{token}/{name:path}")
+    @app.head("/v1/grants/{token}/{name:path}")
+    def get_granted(request: Request, hub: TheHub, token: str, name: str) -> Response:
+        """An object, or one range of it, for a run."""
+        hub.grants.check(token)
+        return blobs.get_blob(hub, request, name)
+
+    @app.put("/v1/grants/{token}/{name:path}", status_code=201)
+    async def put_granted(request: Request, hub: TheHub, token: str, name: str) -> Json:
+        """Upload an object of a run."""
+        return dict(await blobs.put_granted(hub, request, token, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import anyio.from_thread
 import anyio.to_thread
@@ -33,9 +33,18 @@ async def put_blob(hub: Hub, request: Request, name: str) -> dict[str, int | str
         ObjectExists, ObjectNameRefused, StoreFull: see `Store.put`.
         BodyTooLarge: larger than the hub takes.
     """
+    return await _put(hub, request, name, lambda: _check_upload(hub, request.headers.get(HEADER, ""), name))
+
+
+async def put_granted(hub: Hub, request: Request, token: str, name: str) -> dict[str, int | str]:
+    """Take an object from a run. Raises as `put_blob`, and GrantEnded."""
+    return await _put(hub, request, name, lambda: _check_granted(hub, token, name))
+
+
+async def _put(hub: Hub, request: Request, name: str, check: Callable[[], None]) -> dict[str, int | str]:
     stream = request.stream()
     try:
-        await run_in_threadpool(_check_upload, hub, request.headers.get(HEADER, ""), name)
+        await run_in_threadpool(check)
     except ObjectExists:
         # Read what is on its way, within reason: closing at once would hide this answer from the sender.
         await _drain(stream)
@@ -59,6 +68,13 @@ def get_blob(hub: Hub, request: Request, name: str) -> Response:
         return Response(status_code=status, headers=headers, media_type="application/octet-stream")
     parts = _parts(hub, name, start, end)
     return StreamingResponse(parts, status, headers, media_type="application/octet-stream")
+
+
+def _check_granted(hub: Hub, token: str, name: str) -> None:
+    hub.grants.check(token)
+    check_name(name)
+    if _is_there(hub, name):
+        raise ObjectExists(f"{name}.")
 
 
 def _check_upload(hub: Hub, header: str, name: str) -> None:

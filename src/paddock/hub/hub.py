@@ -21,6 +21,7 @@ from paddock.engines.engine import STARTED, Engine, OnRunEvent
 from paddock.errors import EncodingRefused, Misconfigured, PaddockError, Unavailable
 from paddock.executors.executor import FINAL_EVENTS, Launch
 from paddock.hub import contracts, runs
+from paddock.hub.grants import Grants
 from paddock.hub.waiting import Waiting
 from paddock.service.database import Database
 from paddock.store import open_store
@@ -43,7 +44,9 @@ class HubConfig:
 
     Args:
         database: SQLAlchemy address.
-        store: address of the blobs, given to enclaves as well: `folder:/…`.
+        store: address of the blobs: `folder:/…`, `s3://…`.
+        gateway: where enclaves reach this hub, if they are not given the store's own address: then each run gets a way
+            through the hub that reads objects, adds new ones, and ends with it. Credentials of a cloud stay here.
         ledger_key: signs the ledger's checkpoints; see `load_ledger_key`.
         origin: the ledger's name, without white space or plus sign, e.g. `hub.example/ledger`.
         engine: makes the engine, given where it must report.
@@ -58,6 +61,7 @@ class HubConfig:
     origin: str
     engine: Callable[[OnRunEvent], Engine]
     simulated: bool
+    gateway: str | None = None
     max_blob_bytes: int = 64 * GIB
     clock: Callable[[], datetime] = _system_clock
 
@@ -71,6 +75,7 @@ class Hub:
         self._closing = threading.Event()
         self.uploads = anyio.CapacityLimiter(MAX_UPLOADS)
         self.blobs = open_store(config.store)
+        self.grants = Grants()
         self.database = Database.open(config.database, MIGRATIONS)
         try:
             with self.database.write() as connection:
@@ -91,11 +96,17 @@ class Hub:
             run, contract, keepers = runs.ask(connection, envelope, now)
         try:
             # After the commit: the engine's first event must find the run.
-            self.engine.submit(Launch(run, contract, self.config.store, keepers))
+            self.engine.submit(Launch(run, contract, self._store_of(run), keepers))
         except PaddockError as error:
             self._finish(run, {"event": "failed", "error": error.as_dict()})
             raise
         return run
+
+    def _store_of(self, run: str) -> str:
+        if self.config.gateway is None:
+            return self.config.store
+        url, mark, whom = self.config.gateway.partition("#")
+        return f"{url.rstrip('/')}/v1/grants/{self.grants.give(run)}{mark}{whom}"
 
     def cancel_run(self, run: str, envelope: Envelope) -> Json:
         """Cancel a run. Raises as `runs.may_cancel`."""
@@ -150,6 +161,7 @@ class Hub:
         self._finish(run, event)
 
     def _finish(self, run: str, event: Json) -> None:
+        self.grants.end(run)
         with self.database.write() as connection:
             runs.finish(connection, run, event, self.now())
         self.waiting.tell(run)

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from paddock.errors import (
     AlreadyThere,
     BodyTooLarge,
+    GrantEnded,
     LedgerRangeRefused,
     MessageRefused,
     NoSuchObject,
@@ -57,6 +58,7 @@ STATUS: Mapping[type[PaddockError], int] = {
     NotAParty: 403,
     NoSuchObject: 404,
     NotFound: 404,
+    GrantEnded: 403,
     NotTheOwner: 403,
     ObjectExists: 409,
     ObjectNameRefused: 422,

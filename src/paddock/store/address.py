@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paddock.errors import StoreUrlInvalid
 from paddock.store.api import Store
+from paddock.store.cloud import SCHEMES, CloudOptions, CloudStore, read_address
 from paddock.store.folder import FolderStore
 from paddock.store.http import HttpStore, SignRequest, Tls
 
@@ -18,7 +19,7 @@ def open_store(
     """The store at an address.
 
     Args:
-        url: `folder:/absolute/path`, or the `http(s)://` address of a hub's blob gateway.
+        url: `folder:/absolute/path`; `s3://bucket/prefix` and others (see `read_address`); or the `http(s)://` address of a hub's blob gateway.
         sign_request: signs uploads to a gateway; None where nothing is uploaded.
         timeout_seconds: how long one answer of a gateway may keep us waiting.
         tls: whom to expect at an https address.
@@ -28,6 +29,8 @@ def open_store(
     """
     if url.startswith(_FOLDER):
         return FolderStore(Path(url.removeprefix(_FOLDER)))
+    if url.startswith(SCHEMES):
+        return CloudStore(read_address(url), CloudOptions(timeout_seconds=timeout_seconds))
     if url.startswith(("http://", "https://")):
         address = url.partition("#")[0]  # what follows says whom to expect; `tls` knows it
         return HttpStore(address, sign_request=sign_request, timeout_seconds=timeout_seconds, tls=tls)

@@ -1,8 +1,9 @@
-"""A hub's blob gateway as a store: `GET`, `HEAD` and `PUT` of `/v1/store/{name}`."""
+"""A hub's blob gateway as a store: `GET`, `HEAD` and `PUT` of `/v1/store/{name}`, or of what was given to a run."""
 
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,6 +43,8 @@ class Tls(Protocol):
 SignRequest = Callable[[str, dict[str, Any]], str]
 """Makes the `Paddock-Request` header for an action and its body: base64 of a signed request."""
 
+_GRANT = re.compile(r"/v1/grants/[0-9a-f]{64}/?$")
+"""An address that a hub gave to one run: who has it may add objects."""
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.1
 _MAX_ERROR_BYTES = 64 << 10
@@ -57,7 +60,7 @@ class HttpStore:
 
     Args:
         url: address of the gateway, e.g. `http://127.0.0.1:8470/v1/store`.
-        sign_request: signs uploads; None for a store that is only read.
+        sign_request: signs uploads; None for a store that is only read, or whose address is a grant.
         timeout_seconds: how long one answer may keep us waiting.
         tls: how to reach an https address; nobody is believed there for a certificate alone.
         transport: another way to the server than TCP, for tests.
@@ -86,6 +89,7 @@ class HttpStore:
             raise StoreUrlInvalid("An https address needs to say whom to expect there.")
         self._url = url.rstrip("/")
         self._sign_request = sign_request
+        self._granted = _GRANT.search(parts.path) is not None
         self._pause = pause
         # trust_env=False: a proxy or .netrc of the environment is nobody's decision here. No redirects either.
         self._extensions = {} if tls is None else {"sni_hostname": tls.server_name}
@@ -107,12 +111,11 @@ class HttpStore:
         An object that is there already and has the same length counts as kept: an upload whose answer was lost can be
         repeated.
         """
-        if self._sign_request is None:
+        headers = {"Content-Type": "application/octet-stream"}
+        if self._sign_request is not None:
+            headers["Paddock-Request"] = self._sign_request("store.put", {"name": check_name(name)})
+        elif not self._granted:
             raise StoreDenied("This connection only reads.")
-        headers = {
-            "Paddock-Request": self._sign_request("store.put", {"name": check_name(name)}),
-            "Content-Type": "application/octet-stream",
-        }
         body = _Counted(chunks)
         try:
             with self._ask("PUT", name, headers, content=body) as answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -64,11 +65,20 @@ class Stage:
         secure: whether hub and keepers are reached over attested TLS; the keepers show evidence of the simulator.
         attester: address of what attests runs, in place of a simulator.
         trust: the keepers' trust policy then.
+        store: address of another store than the hub's folder.
     """
 
     def __init__(
-        self, folder: Path, program: Path, *, secure: bool = False, attester: str = NO_ATTESTER, trust: str = ""
+        self,
+        folder: Path,
+        program: Path,
+        *,
+        secure: bool = False,
+        attester: str = NO_ATTESTER,
+        trust: str = "",
+        store: str | None = None,
     ) -> None:
+        self._store = store
         self.folder = folder
         self._scheme = "https" if secure else "http"
         self._program = program
@@ -185,7 +195,12 @@ class Stage:
             local_engine(operator, simulate=simulate, parallel=1, attester=self._attester)
         )
         anywhere = f"{self._scheme}://127.0.0.1:0"
-        hub = serve_hub(operator, hub_service(operator, self.engine), anywhere)
+        here, gateway = anywhere, None
+        if self._store is not None:  # enclaves are told the hub's address before it listens
+            here = f"{self._scheme}://127.0.0.1:{_free_port()}"
+            gateway = here if self._scheme == "http" else f"{here}#{hub_keys(operator).public().fingerprint()}"
+        self.hub_app = hub_service(operator, self.engine, store=self._store, gateway=gateway)
+        hub = serve_hub(operator, self.hub_app, here)
         url = self._stack.enter_context(BackgroundServer([hub])).urls["hub"]
         if hub.tls is not None:
             url = f"{url}#{hub_keys(operator).public().fingerprint()}"
@@ -205,6 +220,13 @@ class Stage:
         (records / "patients.csv").write_text(table(40), encoding="utf-8")
         self.north.seal(records, "records", AssetKind.DATASET)
         self.seal_program(self._program, "net")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def table(rows: int) -> str:
