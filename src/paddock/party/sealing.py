@@ -13,6 +13,7 @@ import fcntl
 import os
 import sqlite3
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -57,6 +58,8 @@ class Sealing:
     def __init__(self, path: Path, key: OpeningKey) -> None:
         self._path = path
         self._key = key
+        # Parts are noted while the next file is looked for.
+        self._turn = threading.RLock()
         with _told(path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -66,7 +69,6 @@ class Sealing:
                 os.close(self._lock)
                 raise SealingBusy(f"'{path.stem}'.") from None
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            # A command uses it from one thread; the threads that seal do not.
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.executescript(_SCHEMA)
@@ -138,7 +140,7 @@ class Sealing:
 
     def note(self, done: PartDone) -> None:
         """Note a part that the store holds whole, and the files in it."""
-        with _told(self._path), self._all_or_nothing():
+        with _told(self._path), self._turn, self._all_or_nothing():
             self._add_part(done.part)
             self._add_contents(done.finished)
             if done.open is not None:
@@ -165,9 +167,10 @@ class Sealing:
                     begun = Grown(candidate, seen.copy(), file.pieces(candidate.size))
                 candidate = next(shorter, None)
             seen.update(view)
-        row = self._database.execute(
-            "SELECT digest, extents FROM contents WHERE digest = ? AND length = ?", (seen.digest(), seen.length)
-        ).fetchone()
+        with self._turn:
+            row = self._database.execute(
+                "SELECT digest, extents FROM contents WHERE digest = ? AND length = ?", (seen.digest(), seen.length)
+            ).fetchone()
         if row is not None:
             return _stored(*row)
         if begun is None or len(begun.before.extents) >= MAX_EXTENTS:
@@ -175,9 +178,10 @@ class Sealing:
         return begun
 
     def _shorter(self, name: str) -> Sequence[Stored]:
-        rows = self._database.execute(
-            "SELECT digest, extents FROM contents WHERE path = ? AND length > 0 ORDER BY length", (name,)
-        ).fetchall()
+        with self._turn:
+            rows = self._database.execute(
+                "SELECT digest, extents FROM contents WHERE path = ? AND length > 0 ORDER BY length", (name,)
+            ).fetchall()
         return [_stored(*row) for row in rows]
 
     def _add_part(self, part: Part) -> None:

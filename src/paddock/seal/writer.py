@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 from paddock.crypto.streaming import DATA_KEY_BYTES, Buffer, StreamKey, StreamLayout, derive, new_header
 from paddock.errors import SealOptionsInvalid, SinkIncomplete, VolumeTooLarge
@@ -20,6 +24,7 @@ from paddock.seal.tree import ContentHash, TreeLayout, build_levels
 Progress = Callable[[int], None]
 _LABEL = "paddock/volume/v1"
 _PIECE_BYTES = 1 << 20
+_PARTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -115,9 +120,9 @@ def write_volume(
             memory). A content is its bytes in pieces, each of which may be reused once the next one is asked for; or
             `Stored`, or `Grown`, where parts of another volume of the same owner hold it or its beginning.
         data_key: a key for this volume alone.
-        sink: where the objects go.
+        sink: where the objects go; it is asked from several threads.
         options: how to seal; None for the defaults.
-        progress: told the number of content bytes taken so far, stored ones included.
+        progress: told the number of content bytes taken so far, stored ones included; from another thread.
         known: the parts that `Stored` and `Grown` speak of: a volume's `parts`, which the sink holds. All of them
             become parts of this volume, whether or not a file is left in them.
         part_done: told of each part once the sink holds it whole.
@@ -158,16 +163,16 @@ def seal_with_entropy(
     volume = entropy(16).hex()
     writing = _Writing(files, known, options.padding, progress, remember=part_done is not None)
     written = 0
-    while writing.more():
-        number, key = entropy(16).hex() if written else volume, entropy(DATA_KEY_BYTES)
-        sealer = _sealer(key, number, "payload", options, entropy)
-        _put_stream(sink, payload_name(number), sealer, sealer.run(writing.part(options.part_bytes)))
-        # S-11
-        levels, root = build_levels(sealer.leaves)
-        written += sealer.sealed_bytes + _put(sink, tree_name(number), levels)
-        done = writing.close_part(Part(number, key, StreamFacts(sealer.layout(), sealer.header, root), writing.in_part))
-        if part_done is not None:
-            part_done(done)
+    with _Puts(sink, part_done, writing.stop) as puts:
+        while writing.more():
+            number, key = entropy(16).hex() if written else volume, entropy(DATA_KEY_BYTES)
+            sealer = _sealer(key, number, "payload", options, entropy)
+            puts.payload(payload_name(number), sealer, sealer.run(writing.part(options.part_bytes)))
+            # S-11
+            levels, root = build_levels(sealer.leaves)
+            facts = StreamFacts(sealer.layout(), sealer.header, root)
+            puts.tree(tree_name(number), levels, writing.close_part(Part(number, key, facts, writing.in_part)))
+            written += _stored_bytes(facts.layout)
     made = writing.index
     # S-16
     table = writing.table if made.files else []
@@ -211,6 +216,7 @@ class _Writing:
         self._extents: list[Extent] = []
         self._is_new = False
         self._remember = remember
+        self._stopped = False
         self._finished: list[tuple[str, Stored]] = []
         self._pieces = self._run(files)
 
@@ -227,6 +233,8 @@ class _Writing:
         """The plaintext of the next part: at most so many bytes of content, and padding behind the last of all."""
         self.in_part = 0
         while self.in_part < most and self.more():
+            if self._stopped:
+                raise SinkIncomplete("Sealing ended early.")
             piece = self._rest[: min(most - self.in_part, _PIECE_BYTES)]
             self._hash.update(piece)
             self._note(Extent(self._base + self.in_part, len(piece)))
@@ -238,6 +246,10 @@ class _Writing:
         if not self.more():
             # S-23
             yield from zeros(padded_length(self._new_bytes, self._padding) - self._new_bytes)
+
+    def stop(self) -> None:
+        """Fail when asked for more: nobody waits for it."""
+        self._stopped = True
 
     def close_part(self, part: Part) -> PartDone:
         """Say what the part is that was written last."""
@@ -312,6 +324,68 @@ def _sealer(
     return StreamSealer(
         StreamKey(key, header, stream_label(number, stream)), header, options.segment_bytes, options.threads
     )
+
+
+class _Puts:
+    """Hands parts to the sink: while it finishes one, the next is being sealed. Tells of each once it is kept whole.
+
+    Args:
+        sink: where they go.
+        part_done: see `write_volume`.
+        stop: makes the content fail that a sink is still taking, when nobody waits for it any more.
+    """
+
+    def __init__(self, sink: BlobSink, part_done: Callable[[PartDone], None] | None, stop: Callable[[], None]) -> None:
+        self._sink = sink
+        self._part_done = part_done
+        self._stop = stop
+        self._pool = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="paddock-put")
+        self._payload: Future[None] | None = None
+        self._waiting: deque[tuple[Future[None], Future[int], PartDone]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._settle(0)
+        finally:
+            self._stop()
+            self._pool.shutdown(cancel_futures=True)
+
+    def payload(self, name: str, sealer: StreamSealer, segments: Iterator[Buffer]) -> None:
+        """Begin to put a payload; returns once its last segment was taken, though it may not be kept yet."""
+        self._settle(_PARTS_AT_ONCE - 1)
+        taken = threading.Event()
+
+        def watched() -> Iterator[Buffer]:
+            try:
+                yield from segments
+            finally:
+                taken.set()
+
+        self._payload = self._pool.submit(_put_stream, self._sink, name, sealer, watched())
+        self._payload.add_done_callback(lambda _: taken.set())
+        taken.wait()
+        if not sealer.finished:
+            self._payload.result()
+
+    def tree(self, name: str, levels: list[bytes], done: PartDone) -> None:
+        """Put the tree of the payload that was begun last."""
+        payload = self._payload
+        if payload is None:
+            raise RuntimeError("a tree without its payload")
+        self._waiting.append((payload, self._pool.submit(_put, self._sink, name, levels), done))
+
+    def _settle(self, most: int) -> None:
+        """Wait until at most so many parts are under way."""
+        while len(self._waiting) > most:
+            payload, tree, done = self._waiting.popleft()
+            payload.result()
+            tree.result()
+            if self._part_done is not None:
+                self._part_done(done)
 
 
 def _with_tree(segments: Iterator[Buffer], sealer: StreamSealer) -> Iterator[Buffer]:
