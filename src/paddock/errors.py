@@ -1023,6 +1023,20 @@ class LocalFileRefused(Misconfigured):
     action = "Correct what is named: only regular files and folders are sealed, and nothing is overwritten unasked."
 
 
+class StagingRefused(Misconfigured):
+    """Plain files could reach a disk here."""
+
+    code = "E-STORE-11"
+    action = "Give a folder on a tmpfs of a machine without swap (or mounted with noswap), or say that it may swap."
+
+
+class NoRoomInMemory(Unavailable):
+    """The volume does not fit into memory."""
+
+    code = "E-STORE-12"
+    action = "Mount it, or read it through paddock://, or give the machine more memory."
+
+
 class KeeperHomeInvalid(Misconfigured):
     """The keeper's folder cannot be used."""
 

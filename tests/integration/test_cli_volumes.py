@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 
 from paddock.crypto.digest import sha256_id
+from paddock.errors import AssetUnknown
 from paddock.testing.stage import Stage
 from tests.integration.test_cli import as_json, paddock
 
@@ -103,3 +105,20 @@ def test_names_and_paths_that_cannot_be_are_told(home: str, tmp_path: Path) -> N
         assert done["error"]["code"] == "E-PARTY-11"
     missing = as_json("seal", str(tmp_path / "none"), "--name", "a", "--kind", "dataset", "--home", home, code=5)
     assert missing["error"]["code"] == "E-STORE-09"
+
+
+def test_own_assets_are_read_by_other_libraries(stage: Stage) -> None:
+    import fsspec
+    import pandas as pd
+
+    home = str(stage.folder / "north")
+    frame = pd.read_csv("paddock://records/patients.csv", storage_options={"home": home})
+    assert len(frame) == 40
+    system = fsspec.filesystem("paddock", home=home)
+    assert "records" in system.ls("", detail=False)
+    copy = pickle.loads(pickle.dumps(system))
+    assert copy.size("records/patients.csv") == system.size("paddock://records/patients.csv")
+    with pytest.raises(AssetUnknown):
+        system.open("paddock://nothing/x")
+    for each in (system, copy):
+        each.close()

@@ -264,6 +264,23 @@ class VolumeReader:
                 elif entry.path > prefix:
                     return
 
+    def iter_directory(self, path: str = "") -> Iterator[tuple[str, VolumeFile | None]]:
+        """What stands in a directory: names in ascending order of bytes, with the file, or None for a directory.
+
+        What lies deeper is passed over by the file table: a root over a million files costs as many look-ups as it has
+        entries.
+
+        Args:
+            path: the directory, without a slash at its end; empty for the root. What is not there has no entries.
+        """
+        prefix = path.encode("utf-8") + b"/" if path else b""
+        entry = self._first_from(prefix) if self._fences else None
+        while entry is not None and entry.path.startswith(prefix):
+            name, slash, _ = entry.path[len(prefix) :].partition(b"/")
+            yield name.decode("utf-8"), None if slash else self._file(entry)
+            # "0" follows the slash: the first path that is not below the directory.
+            entry = self._first_from(prefix + name + (b"0" if slash else b"\0"))
+
     def iter_stored(self) -> Iterator[tuple[str, Stored]]:
         """Every file's path and where its content stands in `parts`: what `write_volume` takes for files that stay."""
         order = PathOrder()
