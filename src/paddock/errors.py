@@ -13,7 +13,8 @@
     │   ├── RunRefused         E-RUN-*
     │   ├── ReceiptRefused     E-RECEIPT-*
     │   ├── HubRefused         E-HUB-*
-    │   └── PartyRefused       E-PARTY-*
+    │   ├── PartyRefused       E-PARTY-*
+    │   └── QueryRefused       E-QUERY-*
     ├── Unavailable        network, store, hardware: may be tried again exit 4
     └── Misconfigured      a setting, a file, a path of this machine     exit 5
 
@@ -164,6 +165,10 @@ class HubRefused(Refused):
 
 class PartyRefused(Refused):
     """An identity did not pass."""
+
+
+class QueryRefused(Refused):
+    """A query did not pass."""
 
 
 # --- crypto ---------------------------------------------------------------------------------------------------
@@ -1131,6 +1136,96 @@ class DemoUnknown(Misconfigured):
 
     code = "E-PARTY-08"
     action = "Try: paddock demo; it needs pip install 'paddock[paddle,demo]' and a new folder."
+
+
+# --- query ----------------------------------------------------------------------------------------------------
+
+
+class QueryKindRefused(QueryRefused):
+    """The query is not one statement that only reads."""
+
+    code = "E-QUERY-01"
+    action = "Give exactly one SELECT or WITH … SELECT; nothing that writes, loads, attaches or changes a setting."
+
+
+class QueryReachesOut(QueryRefused):
+    """The query asks for something outside the sources that were named for it."""
+
+    code = "E-QUERY-02"
+    action = (
+        "If somebody else wrote the query, ask why. What it may read is named with --source NAME=…, and nothing else."
+    )
+
+
+class QueryInvalid(QueryRefused):
+    """The query does not fit its sources, or is not SQL."""
+
+    code = "E-QUERY-03"
+    action = "Correct the query; --dry-run shows the columns of a result without sealing it."
+
+
+class ValueRefused(QueryRefused):
+    """A value in a source does not fit the type that is asked of it."""
+
+    code = "E-QUERY-04"
+    action = (
+        "Declare the column's type (--column NAME=TYPE), name what stands for a missing value (--csv null=TEXT), or "
+        "use TRY_CAST in the query. Values are never shown."
+    )
+
+
+class ResultRefused(QueryRefused):
+    """The result of the query cannot be kept in the file that was asked for."""
+
+    code = "E-QUERY-05"
+    action = "Give every column a name of its own (AS) and CAST what is named to a type that the file can hold."
+
+
+class QueryNeedsMemory(Misconfigured):
+    """The query needs more memory than it may use, and never puts plaintext on a disk instead."""
+
+    code = "E-QUERY-06"
+    action = "Raise --memory, leave columns or rows out, or sort, join and group less at once."
+
+
+class SourceInvalid(Misconfigured):
+    """A source of the query, or an option of it, is not understood."""
+
+    code = "E-QUERY-07"
+    action = (
+        "Write --source NAME=FILE.csv, NAME=FILE.parquet or 'NAME=postgresql://HOST/DATABASE?table=TABLE'; "
+        "paddock seal --help lists the options."
+    )
+
+
+class PasswordShown(Misconfigured):
+    """A password stands in the address of a database, where logs and other users of the machine can see it."""
+
+    code = "E-QUERY-08"
+    action = (
+        "Take it out, change it, and put it into ~/.pgpass, a service file or PGPASSWORD, where libpq looks for it."
+    )
+
+
+class SourceUnavailable(Unavailable):
+    """A database that is a source of the query does not answer, or refuses."""
+
+    code = "E-QUERY-09"
+    action = "Check its address, that you may read there, and the password (~/.pgpass, PGPASSWORD); then try again."
+
+
+class SourceChanged(Unavailable):
+    """A source file was changed while the query read it; nothing was sealed."""
+
+    code = "E-QUERY-10"
+    action = "Wait until whatever writes to it has ended, then seal again."
+
+
+class QueryToolsMissing(Misconfigured):
+    """What runs queries is not installed."""
+
+    code = "E-QUERY-11"
+    action = "Install it: pip install 'paddock[sql]'."
 
 
 # --- program --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import math
 import pytest
 
 
-@pytest.mark.parametrize("area", ["evidence", "keeper", "tls", "volumes"])
+@pytest.mark.parametrize("area", ["evidence", "imports", "keeper", "tls", "volumes"])
 def test_an_area_can_be_measured(area: str) -> None:
     rows = importlib.import_module(f"bench.{area}").rows(quick=True)
     assert rows

@@ -106,3 +106,15 @@ def transfer(text: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=notices, transient=True) as progress:
         task = progress.add_task(text, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def counter(text: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A spinner that counts what has no known end; yields a function that takes rows and bytes so far."""
+    if quiet:
+        yield lambda _rows, _count: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=notices, transient=True) as progress:
+        task = progress.add_task(text, total=None)
+        yield lambda rows, count: progress.update(task, completed=count, description=f"{text}: {rows:,} rows")

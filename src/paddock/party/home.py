@@ -5,6 +5,7 @@ home/
   keys.json        private keys (mode 0600)
   peers.json       other parties: name -> fingerprint and signed record
   assets.json      own assets: name -> id, kind, data key wrapped to the own key
+  origins/         of assets sealed from a query: its text and sources, by the asset's id
   contracts/       contracts this home signed or proposed, by id
   runs/            runs this home asked for, by id: of which contract
   receipts/        verified receipts, by run
@@ -87,6 +88,10 @@ class Home:
     def keeper_folder(self) -> Path:
         """Where this party's own keeper lives."""
         return self.folder / "keeper"
+
+    def origin_file(self, asset: str) -> Path:
+        """Where it is noted from which query an asset was sealed."""
+        return self.folder / "origins" / f"{asset.removeprefix('sha256:')}.json"
 
     def contract_file(self, contract: str) -> Path:
         """Where a contract that this home signed is kept."""

@@ -48,6 +48,7 @@ from paddock.party.hub import HubClient
 from paddock.party.peers import AddressBook, Peer
 from paddock.party.sealing import Sealing
 from paddock.party.servers import server_tls
+from paddock.query import QueryResult
 from paddock.release.statements import read_answer
 from paddock.seal import DataKey, Sealed, SealOptions, VolumeFile, VolumeReader, write_volume
 from paddock.seal.index import Part
@@ -247,6 +248,45 @@ class Party:
             sealing.finish()
         self.deposit(own)
         return SealOutcome(own, volume)
+
+    def seal_query(
+        self,
+        result: QueryResult,
+        name: str,
+        kind: AssetKind,
+        *,
+        padding: Padding = "padme",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SealOutcome:
+        """Seal the result of a query as one file, while the query runs; otherwise as `seal` does with `fresh`.
+
+        Query and sources are noted in this home alone, below `origins/`: the asset's record says nothing of them.
+
+        Args:
+            result: opened, and not read yet.
+            name: of the asset.
+            kind: what it is.
+            padding: as in `seal`.
+            progress: told rows and bytes so far.
+
+        Raises:
+            QueryRefused, QueryNeedsMemory, SourceChanged, SourceUnavailable: the query broke off; nothing was sealed.
+            Unavailable: hub, store or keeper cannot be reached.
+            SealingBusy: another command seals under this name.
+        """
+        with Sealing(self._sealing_file(name), self.home.keys.seal) as sealing:
+            sealing.forget()
+            data_key = DataKey.generate()
+            volume = write_volume(result.files(progress), data_key, self.store(), options=SealOptions(padding=padding))
+            write_json(self.home.origin_file(volume.asset), {"name": name, **result.origin()})
+            own = self._note_asset(name, kind.value, volume, data_key)
+            sealing.finish()
+        self.deposit(own)
+        return SealOutcome(own, volume)
+
+    def origin(self, own: OwnAsset) -> dict[str, Any]:
+        """From which query and sources an asset was sealed in this home; empty if from files."""
+        return read_json(self.home.origin_file(own.asset))
 
     def rekey(
         self, name: str, *, fresh: bool = False, progress: Callable[[SealProgress], None] | None = None
