@@ -1042,6 +1042,66 @@ class NoRoomInMemory(Unavailable):
     action = "Mount it, or read it through paddock://, or give the machine more memory."
 
 
+# --- drafts -----------------------------------------------------------------------------------------------------
+
+
+class JournalRefused(SealRefused):
+    """The journal of a draft is not the one that was written."""
+
+    code = "E-DRAFT-01"
+    action = (
+        "Check draft, key and store, and that no other process writes to it; otherwise the store changed it: go back "
+        "to a copy of your own."
+    )
+
+
+class PieceRefused(SealRefused):
+    """A piece of a draft is not the one that its journal commits to."""
+
+    code = "E-DRAFT-02"
+    action = "The store or its disk changed it: what it held is lost; other files of the draft can still be read."
+
+
+class DraftIncomplete(Unavailable):
+    """An object of the draft is not in the store."""
+
+    code = "E-DRAFT-03"
+    action = "Check that this is the right store and number, or ask the store's operator where it went."
+
+
+class DraftOptionsInvalid(Misconfigured):
+    """The options of the draft are out of range."""
+
+    code = "E-DRAFT-04"
+    action = "Use 1 MiB of memory or more, and pieces of a multiple of 4 KiB up to 16 MiB that fit into it."
+
+
+# --- mounts -----------------------------------------------------------------------------------------------------
+
+
+class MountUnavailable(Unavailable):
+    """This machine cannot mount or unmount a file system of ours."""
+
+    code = "E-MOUNT-01"
+    action = (
+        "Linux 5.4 or later with /dev/fuse and Debian's package fuse3 are needed; a mount in use goes once it is not."
+    )
+
+
+class MountpointInvalid(Misconfigured):
+    """The folder cannot be mounted upon."""
+
+    code = "E-MOUNT-02"
+    action = "Name an empty folder of your own, by its absolute path, at which nothing is mounted."
+
+
+class MountOptionsInvalid(Misconfigured):
+    """The options of the mount are out of range."""
+
+    code = "E-MOUNT-03"
+    action = "Use 2 to 32 workers, a readahead of 4 KiB to 64 MiB, and blocks to push of whole pages up to 16 MiB."
+
+
 class KeeperHomeInvalid(Misconfigured):
     """The keeper's folder cannot be used."""
 

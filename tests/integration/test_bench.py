@@ -16,3 +16,13 @@ def test_an_area_can_be_measured(area: str) -> None:
         assert row.area == area
         assert math.isfinite(row.value)
         assert row.value > 0
+
+
+def test_mounts_can_be_measured() -> None:
+    rows = importlib.import_module("bench.mount").rows(quick=True)
+    if rows[0].name.startswith("skipped: "):
+        pytest.skip(rows[0].name)
+    assert len(rows) == 8
+    for row in rows:
+        assert row.value > 0
+        assert row.baseline

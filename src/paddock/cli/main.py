@@ -14,6 +14,7 @@ from paddock.cli.hosting_commands import hub_trust
 from paddock.cli.identity_commands import init, party
 from paddock.cli.keeper_commands import keeper
 from paddock.cli.machine_commands import doctor, job, level, measure
+from paddock.cli.mount_command import mount
 from paddock.cli.output import say_error
 from paddock.cli.program_commands import program
 from paddock.cli.run_commands import receipt, results, run, runs
@@ -38,6 +39,7 @@ app.command("ls", rich_help_panel=_WORK)(volume_list)
 app.command("cat", rich_help_panel=_WORK)(volume_cat)
 app.command("open", rich_help_panel=_WORK)(volume_open)
 app.command("verify", rich_help_panel=_WORK)(volume_verify)
+app.command(rich_help_panel=_WORK)(mount)
 app.add_typer(program, name="program", rich_help_panel=_WORK)
 app.add_typer(contract, name="contract", rich_help_panel=_WORK)
 app.command(rich_help_panel=_WORK)(run)

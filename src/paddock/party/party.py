@@ -50,7 +50,7 @@ from paddock.party.sealing import Sealing
 from paddock.party.servers import server_tls
 from paddock.query import QueryResult
 from paddock.release.statements import read_answer
-from paddock.seal import DataKey, Sealed, SealOptions, VolumeFile, VolumeReader, write_volume
+from paddock.seal import DataKey, OpenOptions, Sealed, SealOptions, VolumeFile, VolumeReader, write_volume
 from paddock.seal.index import Part
 from paddock.seal.padding import Padding
 from paddock.seal.parallel import for_each
@@ -381,15 +381,19 @@ class Party:
         )
         self.hub.publish_asset(record.sign(self.home.keys))
 
-    def open_volume(self, name: str) -> VolumeReader:
+    def open_volume(self, name: str, *, options: OpenOptions | None = None) -> VolumeReader:
         """An own asset, opened with the key in this home's catalogue; every byte is verified as it is read.
+
+        Args:
+            name: its name in the catalogue.
+            options: threads and caches; None for the defaults.
 
         Raises:
             AssetUnknown: none of this name was sealed here.
             SealRefused, Unavailable: what the store holds is not what was sealed, or it does not answer.
         """
         own = self.assets.find(name)
-        return VolumeReader.open(own.asset, self.store(), own.data_key(self.home.keys.seal))
+        return VolumeReader.open(own.asset, self.store(), own.data_key(self.home.keys.seal), options=options)
 
     def open_asset(self, name: str) -> VolumeFiles:
         """The files of an own asset; see `open_volume`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import io
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import BinaryIO
@@ -274,12 +274,22 @@ class VolumeReader:
             path: the directory, without a slash at its end; empty for the root. What is not there has no entries.
         """
         prefix = path.encode("utf-8") + b"/" if path else b""
-        entry = self._first_from(prefix) if self._fences else None
-        while entry is not None and entry.path.startswith(prefix):
+        number, at = self._place(prefix)
+        while number < len(self._fences):
+            block = self._block(number)
+            if at == len(block):
+                number, at = number + 1, 0
+                continue
+            entry = block[at]
+            if not entry.path.startswith(prefix):
+                return
             name, slash, _ = entry.path[len(prefix) :].partition(b"/")
             yield name.decode("utf-8"), None if slash else self._file(entry)
-            # "0" follows the slash: the first path that is not below the directory.
-            entry = self._first_from(prefix + name + (b"0" if slash else b"\0"))
+            if slash:
+                # "0" follows the slash: the first path that is not below the directory.
+                number, at = self._place(prefix + name + b"0")
+            else:
+                at += 1
 
     def iter_stored(self) -> Iterator[tuple[str, Stored]]:
         """Every file's path and where its content stands in `parts`: what `write_volume` takes for files that stay."""
@@ -406,6 +416,13 @@ class VolumeReader:
         if number + 1 < len(self._fences):
             return self._block(number + 1)[0]
         return None
+
+    def _place(self, raw: bytes) -> tuple[int, int]:
+        """Where the first entry stands whose path is `raw` or comes after it: its block, and its place there."""
+        number = bisect_right(self._first_paths, raw) - 1
+        if number < 0:
+            return 0, 0
+        return number, bisect_left(self._block(number), raw, key=lambda entry: entry.path)
 
     def _block(self, number: int) -> list[Entry]:
         return self._blocks.get_or(number, lambda: self._load_block(number))

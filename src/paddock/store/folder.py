@@ -7,6 +7,8 @@ import errno
 import os
 import secrets
 import stat
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from paddock.errors import (
 from paddock.store.api import Buffer, check_name
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_KEPT_OPEN = 64
+_AHEAD_BYTES = 4 << 20
+_LONG_READ_BYTES = 128 << 10
 _NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 """How file systems and kernels say that they make no file without a name."""
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
@@ -43,6 +48,8 @@ class FolderStore:
         if not root.is_absolute():
             raise StoreUrlInvalid("A folder is named by its absolute path.")
         self._root = root
+        self._lock = threading.Lock()
+        self._files: OrderedDict[str, _Opened] = OrderedDict()
 
     def put(self, name: str, chunks: Iterable[Buffer]) -> int:
         """See `Store.put`."""
@@ -66,10 +73,12 @@ class FolderStore:
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """See `Store.read`."""
-        with self._open(name) as descriptor:
+        with _told(name):
+            opened = self._opened(name)
+            opened.ahead(offset, length)
             pieces = []
             while length > 0:
-                piece = os.pread(descriptor, length, offset)
+                piece = os.pread(opened.descriptor, length, offset)
                 if not piece:
                     break
                 pieces.append(piece)
@@ -79,28 +88,58 @@ class FolderStore:
 
     def size(self, name: str) -> int:
         """See `Store.size`."""
-        with self._open(name) as descriptor:
-            return os.fstat(descriptor).st_size
+        with _told(name):
+            self._forget(name)  # whoever asks for the size asks whether it is there
+            return os.fstat(self._opened(name).descriptor).st_size
 
     def delete(self, name: str) -> None:
         """See `Store.delete`."""
         target = self._root / check_name(name)
         with _told(name):
+            self._forget(name)
             target.unlink()
             _sync_folder(target.parent)
 
-    @contextlib.contextmanager
-    def _open(self, name: str) -> Iterator[int]:
-        path = self._root / check_name(name)
-        with _told(name):
-            # O_NONBLOCK: a pipe planted under an object's name must not hold the reader up.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise StoreMisbehaved(f"{name} is not a regular file.")
-                yield descriptor
-            finally:
-                os.close(descriptor)
+    def _opened(self, name: str) -> _Opened:
+        """The object's file; the ones that were read last stay open, so that the system reads ahead in them."""
+        check_name(name)
+        with self._lock:
+            if (known := self._files.get(name)) is not None:
+                self._files.move_to_end(name)
+                return known
+        opened = _Opened(self._root / name, name)
+        with self._lock:
+            self._files[name] = opened
+            if len(self._files) > _KEPT_OPEN:
+                self._files.popitem(last=False)
+        return opened
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._files.pop(name, None)
+
+
+class _Opened:
+    """A file that is open for reading until nobody uses it."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.descriptor = -1
+        self._end = 0
+        # O_NONBLOCK: a pipe planted under an object's name must not hold the reader up.
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            raise StoreMisbehaved(f"{name} is not a regular file.")
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+    def ahead(self, offset: int, length: int) -> None:
+        """Where about the last read goes on, have the system fetch what comes next while this one is worked on."""
+        near = abs(offset - self._end) <= _AHEAD_BYTES
+        self._end = offset + length
+        if near and length >= _LONG_READ_BYTES:
+            os.posix_fadvise(self.descriptor, self._end, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 @contextlib.contextmanager

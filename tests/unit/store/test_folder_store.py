@@ -194,7 +194,7 @@ def test_an_address_leads_to_its_store(tmp_path: Path) -> None:
     assert isinstance(gateway, HttpStore)
     gateway.close()
     for bad in (
-        "", "folder:", "folder:relative", "s3://bucket", "http://", "http:///x", "/srv/x", "http://u:p@host/x",
+        "", "folder:", "folder:relative", "s3://", "http://", "http:///x", "/srv/x", "http://u:p@host/x",
         "https://host/x?y=1", "https://host/x#y",
     ):  # fmt: skip
         with pytest.raises(StoreUrlInvalid):
