@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from paddock.errors import NoSuchObject, ObjectExists, StoreFull, StoreUnreachable
 from paddock.store.api import Buffer, check_name
+
+_PAGE = 4096
+_SLOW_SECONDS = 0.02
+LIES = (
+    "vanished", "unreachable", "truncated", "short", "long", "endless", "wrong_range", "flipped", "zeros", "reordered",
+)  # fmt: skip
+"""What a dishonest store can do to any object, of which every reader must notice each."""
 
 
 class MemoryStore:
@@ -52,7 +60,8 @@ class LyingStore:
         lie: `vanished` there is no such object; `unreachable` no answer; `truncated` the size is true, the last byte
             never comes; `short` size and bytes lack the end; `long` size and bytes have more at the end; `endless`
             every answer is longer than asked; `wrong_range` bytes from one byte further on; `flipped` one bit of
-            every answer; `zeros` only zeros; `swapped` answers with the object `instead`; `torn` honest until
+            every answer; `zeros` only zeros; `reordered` the first two pages of 4 KiB have changed places; `slow` the
+            truth, late; `swapped` answers with the object `instead`; `torn` honest until
             `after` reads, then flipped but for the object's beginning.
         instead: the object whose bytes are given, for `swapped`.
         after: honest answers before the lie, for `torn`.
@@ -91,6 +100,12 @@ class LyingStore:
         size = self._behind.size(name)
         if self._lie == "swapped":
             return bytes(self._behind.read(self._instead, offset, length))
+        if self._lie == "reordered":
+            whole = bytes(self._behind.read(name, 0, size))
+            pages = [whole[at : at + _PAGE] for at in range(0, size, _PAGE)]
+            return b"".join(pages[1::-1] + pages[2:])[offset : offset + length]
+        if self._lie == "slow":
+            time.sleep(_SLOW_SECONDS)
         if self._lie == "wrong_range":
             return bytes(self._behind.read(name, (offset + 1) % size, length)).ljust(length, b"\0")
         data = bytes(self._behind.read(name, offset, length))
