@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Self
 
@@ -163,7 +164,7 @@ def seal_with_entropy(
     volume = entropy(16).hex()
     writing = _Writing(files, known, options.padding, progress, remember=part_done is not None)
     written = 0
-    with _Puts(sink, part_done, writing.stop) as puts:
+    with closing(writing), _Puts(sink, part_done, writing.stop) as puts:
         while writing.more():
             number, key = entropy(16).hex() if written else volume, entropy(DATA_KEY_BYTES)
             sealer = _sealer(key, number, "payload", options, entropy)
@@ -251,6 +252,10 @@ class _Writing:
         """Fail when asked for more: nobody waits for it."""
         self._stopped = True
 
+    def close(self) -> None:
+        """End what makes the contents."""
+        self._pieces.close()
+
     def close_part(self, part: Part) -> PartDone:
         """Say what the part is that was written last."""
         self.table.append(part)
@@ -263,7 +268,7 @@ class _Writing:
             still = self._path, Stored(self._hash.digest(), tuple(self._extents))
         return PartDone(part, finished, still)
 
-    def _run(self, files: Files) -> Iterator[memoryview]:
+    def _run(self, files: Files) -> Generator[memoryview, None, None]:
         for path, content in files:
             raw = self.index.check(path)
             self._path, self._extents, self._is_new = path, [], False
@@ -277,8 +282,11 @@ class _Writing:
             else:
                 self._hash, chunks = ContentHash(), content
             self._is_new = True
-            for chunk in chunks:
-                yield memoryview(chunk).cast("B")
+            try:
+                for chunk in chunks:
+                    yield memoryview(chunk).cast("B")
+            finally:
+                _close(chunks)
             stored = Stored(self._hash.digest(), tuple(self._extents))
             self._is_new = False
             self.index.add(raw, stored)
@@ -307,6 +315,12 @@ class _Writing:
 
 def _stored_bytes(layout: StreamLayout) -> int:
     return layout.sealed_bytes + TreeLayout(0, layout.segments).end
+
+
+def _close(content: object) -> None:
+    """End what makes content, at once and here: left to the collector, a generator would end at any time and place."""
+    if isinstance(content, Generator):
+        content.close()
 
 
 def _usable(part: Part, padding: Padding) -> Part:

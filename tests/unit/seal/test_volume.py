@@ -265,6 +265,30 @@ def test_a_producer_that_fails_ends_the_writing(store: MemoryStore, key: DataKey
     assert not store.objects
 
 
+def test_what_makes_content_is_ended_when_the_writing_fails(key: DataKey) -> None:
+    ended: list[int] = []
+    kept: list[object] = []
+
+    def content(number: int) -> Iterator[bytes]:
+        try:
+            while True:
+                yield BIG
+        finally:
+            ended.append(number)
+
+    def files() -> Iterator[tuple[str, Iterator[bytes]]]:
+        for number in range(3):
+            made = content(number)
+            kept.append(made)
+            yield f"{number}", made
+
+    for room in (0, 50_000, 500_000):
+        with pytest.raises(StoreFull):
+            write_volume(files(), key, FullStore(room), options=SealOptions(4096, part_bytes=200_000))
+    assert ended == [0, 0, 0]
+    assert len(kept) == 3
+
+
 def test_limits_of_a_volume_are_told(store: MemoryStore, key: DataKey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "MAX_STREAM_BYTES", 50_000)
     with pytest.raises(VolumeTooLarge):
