@@ -245,9 +245,9 @@ class _VolumeView:
         turn = self._turns[node % _TURNS] if _SHORT_BYTES <= size <= _LONG_BYTES else contextlib.nullcontext()
         with turn:
             count = file.read_into(offset, lane.data[: min(size, MAX_TRANSFER_BYTES)])
-        # The answer first: the kernel holds the pages that it waits for, and would not take them otherwise.
-        lane.send(count)
         self._statistics.add(read=count)
+        # The answer before any push: the kernel holds the pages that it waits for, and would not take them otherwise.
+        lane.send(count)
         self._push_around(node, file, offset, count, lane)
         return None
 
