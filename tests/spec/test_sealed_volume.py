@@ -443,7 +443,15 @@ def test_s18_a_file_that_is_a_directory_in_another_block_is_refused(store: Memor
     for path in ("p", "p/x"):
         with pytest.raises(IndexRefused):
             reader.size(path)
-    for everything in (reader.paths, reader.verify):
+    for everything in (
+        reader.paths,
+        reader.verify,
+        lambda: list(reader.iter_files()),
+        lambda: list(reader.iter_files("p")),
+        lambda: list(reader.iter_directory()),
+        lambda: list(reader.iter_directory("p")),
+        lambda: list(reader.iter_stored()),
+    ):
         with pytest.raises(IndexRefused):
             everything()
 

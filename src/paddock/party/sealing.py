@@ -154,17 +154,17 @@ class Sealing:
 
     def _content(self, file: LocalFile) -> Content:
         """What to do with one file: its digest is looked for first, under any name; then a beginning of it, by name."""
-        seen, begun = ContentHash(), None
+        seen, begun, stamp = ContentHash(), None, file.stamp()
         shorter = iter(self._shorter(file.name))
         candidate = next(shorter, None)
-        for piece in file.pieces():
+        for piece in file.pieces(stamp=stamp):
             view = memoryview(piece)
             while candidate is not None and seen.length + len(view) >= candidate.size:
                 count = candidate.size - seen.length
                 seen.update(view[:count])
                 view = view[count:]
                 if seen.digest() == candidate.digest:
-                    begun = Grown(candidate, seen.copy(), file.pieces(candidate.size))
+                    begun = Grown(candidate, seen.copy(), file.pieces(candidate.size, stamp=stamp))
                 candidate = next(shorter, None)
             seen.update(view)
         with self._turn:

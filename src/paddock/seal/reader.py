@@ -194,11 +194,8 @@ class VolumeReader:
 
     def iter_paths(self) -> Iterator[str]:
         """Every file's path, in ascending order of bytes; holds one block of the table at a time."""
-        order = PathOrder()
-        for number in range(len(self._fences)):
-            for entry in self._block(number):
-                self._follow(order, entry)
-                yield entry.path.decode("utf-8")
+        for path, _ in self.iter_stored():
+            yield path
 
     def paths(self) -> list[str]:
         """Every file's path, in ascending order of bytes."""
@@ -254,12 +251,16 @@ class VolumeReader:
             below: a directory, without a slash at its end; empty for all files.
         """
         prefix = below.encode("utf-8") + b"/" if below else b""
+        begun = not prefix
         first = max(0, bisect_right(self._first_paths, prefix) - 1)
         order = PathOrder()
         for number in range(first, len(self._fences)):
             for entry in self._block(number):
                 self._follow(order, entry)
                 if entry.path.startswith(prefix):
+                    if not begun:
+                        self._check_above(entry.path)
+                        begun = True
                     yield self._file(entry)
                 elif entry.path > prefix:
                     return
@@ -274,6 +275,8 @@ class VolumeReader:
             path: the directory, without a slash at its end; empty for the root. What is not there has no entries.
         """
         prefix = path.encode("utf-8") + b"/" if path else b""
+        begun = not prefix
+        order = PathOrder()
         number, at = self._place(prefix)
         while number < len(self._fences):
             block = self._block(number)
@@ -283,6 +286,10 @@ class VolumeReader:
             entry = block[at]
             if not entry.path.startswith(prefix):
                 return
+            if not begun:
+                self._check_above(entry.path)
+                begun = True
+            self._follow(order, entry)
             name, slash, _ = entry.path[len(prefix) :].partition(b"/")
             yield name.decode("utf-8"), None if slash else self._file(entry)
             if slash:
@@ -391,12 +398,15 @@ class VolumeReader:
 
     def _check_directories(self, entry: Entry) -> None:
         # S-18, for files that stand in different blocks
-        parts = entry.path.split(b"/")
-        above = (b"/".join(parts[:count]) for count in range(1, len(parts)))
+        self._check_above(entry.path)
         following = self._first_from(entry.path + b"/")
-        if any(self._find(directory) for directory in above) or (
-            following is not None and following.path.startswith(entry.path + b"/")
-        ):
+        if following is not None and following.path.startswith(entry.path + b"/"):
+            raise IndexRefused("A path is both a file and a directory.")
+
+    def _check_above(self, path: bytes) -> None:
+        # S-18: none of the directories that the path leads through is a file.
+        parts = path.split(b"/")
+        if any(self._find(b"/".join(parts[:count])) for count in range(1, len(parts))):
             raise IndexRefused("A path is both a file and a directory.")
 
     def _find(self, raw: bytes) -> Entry | None:
@@ -405,17 +415,13 @@ class VolumeReader:
 
     def _first_from(self, raw: bytes) -> Entry | None:
         """The first entry whose path is `raw` or comes after it."""
-        number = bisect_right(self._first_paths, raw) - 1
-        if number >= 0:
-            block = self._block(number)
-            at = bisect_right(block, raw, key=lambda entry: entry.path)
-            if block[at - 1].path == raw:
-                return block[at - 1]
-            if at < len(block):
-                return block[at]
-        if number + 1 < len(self._fences):
-            return self._block(number + 1)[0]
-        return None
+        if not self._fences:
+            return None
+        number, at = self._place(raw)
+        block = self._block(number)
+        if at < len(block):
+            return block[at]
+        return self._block(number + 1)[0] if number + 1 < len(self._fences) else None
 
     def _place(self, raw: bytes) -> tuple[int, int]:
         """Where the first entry stands whose path is `raw` or comes after it: its block, and its place there."""

@@ -38,8 +38,21 @@ class LocalFile:
     name: str
     path: Path
 
-    def pieces(self, start: int = 0) -> Iterator[bytes]:
+    def stamp(self) -> tuple[int, int]:
+        """Its size and when it was changed last, in ns: what tells that it is not the file that was looked at before.
+
+        Raises:
+            LocalFileRefused: it is gone.
+        """
+        with _told(self.path):
+            return _stamp(self.path.stat())
+
+    def pieces(self, start: int = 0, *, stamp: tuple[int, int] | None = None) -> Iterator[bytes]:
         """Its bytes from an offset on.
+
+        Args:
+            start: the offset.
+            stamp: what it must have been when it was looked at before; None where it was not.
 
         Raises:
             LocalFileRefused: unreadable, no regular file any more, or changed while it was read.
@@ -51,13 +64,15 @@ class LocalFile:
                 before = os.fstat(descriptor)
                 if not stat.S_ISREG(before.st_mode):
                     raise LocalFileRefused(f"{self.name} is no regular file any more.")
+                if stamp is not None and stamp != _stamp(before):
+                    raise LocalFileRefused(f"{self.name} was changed while it was sealed.")
                 file.seek(start)
                 if before.st_blocks * _BLOCK_BYTES < before.st_size:
                     yield from _sparse(descriptor, start, before.st_size)
                 while piece := file.read(_PIECE_BYTES):
                     yield piece
                 after = os.fstat(descriptor)
-                if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                if _stamp(before) != _stamp(after):
                     raise LocalFileRefused(f"{self.name} was changed while it was read.")
 
 
@@ -170,6 +185,10 @@ def write_folder(
             finally:
                 draft.unlink(missing_ok=True)
     return targets
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 def _sparse(descriptor: int, at: int, end: int) -> Iterator[bytes]:

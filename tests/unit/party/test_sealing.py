@@ -12,7 +12,7 @@ from paddock.crypto.hpke import OpeningKey
 from paddock.errors import HomeInvalid, LocalFileRefused, SealingBusy, StoreUnreachable
 from paddock.party.sealing import Sealing
 from paddock.seal import DataKey, SealOptions, VolumeReader, write_volume
-from paddock.seal.writer import PartDone, Sealed
+from paddock.seal.writer import Grown, PartDone, Sealed
 from paddock.testing.stores import MemoryStore
 from paddock.views import local_files
 
@@ -124,6 +124,20 @@ def test_a_change_that_keeps_size_and_time_is_noticed(owner: Owner) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     owner.seal()
     owner.check()
+
+
+def test_a_file_that_changes_between_looking_and_sealing_is_refused(owner: Owner) -> None:
+    """Its beginning is taken as stored: what follows must be of the same file."""
+    owner.seal()
+    owner.write("big", 700, append=True)
+    with Sealing(owner.file, KEY) as sealing:
+        sealing.begin(owner.asset, "padme", VolumeReader.open(owner.asset, owner.store, owner.data_key))
+        contents = sealing.contents(local_files(owner.source))
+        path, content = next(row for row in contents if row[0] == "big")
+        assert isinstance(content, Grown)
+        owner.write(path, 100_700)
+        with pytest.raises(LocalFileRefused, match="changed while it was sealed"):
+            list(content.chunks)
 
 
 def test_a_file_that_grew_at_its_front_is_written_anew(owner: Owner) -> None:
