@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 
@@ -38,6 +38,37 @@ class Progress:
     values: Mapping[str, float]
 
 
+class Checkpoints(Protocol):
+    """Where a job keeps what it needs to go on, should its process end before its work does."""
+
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        ...
+
+    def save(self, files: Mapping[str, bytes]) -> None:
+        """Keep these files, by path, in place of what was kept before: all of them or none."""
+        ...
+
+    def latest(self) -> Files | None:
+        """What was kept last, by this job in an earlier process; None: nothing, begin at the beginning."""
+        ...
+
+
+class NoCheckpoints:
+    """Nothing is kept."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, files: Mapping[str, bytes]) -> None:
+        """Nothing happens."""
+
+    def latest(self) -> Files | None:
+        """None."""
+        return None
+
+
 @dataclass(frozen=True)
 class JobContext:
     """What a job is given.
@@ -48,6 +79,7 @@ class JobContext:
         progress: takes news; called at most a few times per second.
         check: called between batches; raises when the run must end.
         memory_limit_bytes: what data and tensors may take together.
+        checkpoints: where a job of many steps keeps its state between two of them.
     """
 
     parameters: Mapping[str, Any]
@@ -55,6 +87,7 @@ class JobContext:
     progress: Callable[[Progress], None]
     check: Callable[[], None]
     memory_limit_bytes: int
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
 
 
 Outputs = dict[str, dict[str, bytes]]

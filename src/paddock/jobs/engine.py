@@ -18,10 +18,7 @@ with warnings.catch_warnings():
 _root.setLevel(_before[0])
 _root.handlers[:] = _before[1]
 
-# Its handlers would print a stack where something crashes, and keep a process from ending when it is told to.
-paddle.disable_signal_handler()
-
-# Its handlers print stacks to the host's log when a run is ended.
+# Its handlers would print a stack to the host's log where something crashes, and keep a process from ending when told.
 paddle.disable_signal_handler()
 
 engine: Any = paddle
