@@ -146,7 +146,7 @@ class _Stage:
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],
                 "outputs": {"weights": {"source": "training.weights", "to": ["owner"]}},
                 "environment": {"measurements": [measurement], "simulated": False},
-                "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30},
+                "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30, "attempts": 1, "checkpoint_seconds": 60},
             },
             strict=False,
         )

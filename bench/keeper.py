@@ -103,7 +103,7 @@ class _Stage:
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],
                 "outputs": {"weights": {"source": "training.weights", "to": ["other"]}},
                 "environment": {"measurements": [_MEASUREMENT], "simulated": True},
-                "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30},
+                "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30, "attempts": 1, "checkpoint_seconds": 60},
             },
             strict=False,
         )

@@ -461,7 +461,7 @@ class RunsUsedUp(ReleaseRefused):
 
 
 class RunKeyChanged(ReleaseRefused):
-    """This run was granted keys before, to another run key."""
+    """This run was granted keys before, as often as the contract allows attempts."""
 
     code = "E-RELEASE-11"
     action = "Ask for a new run; a run that died counts as used once keys were released to it."
@@ -503,6 +503,20 @@ class StatementRefused(ReleaseRefused):
 
     code = "E-RELEASE-17"
     action = "Do not rely on it: something between you and the keeper changed it."
+
+
+class AttemptSuperseded(ReleaseRefused):
+    """A later attempt of this run was begun."""
+
+    code = "E-RELEASE-18"
+    action = "This one ends without outputs; follow the later one: paddock runs."
+
+
+class RunFinished(ReleaseRefused):
+    """This run had its last lease: it came to its end and was to give its results."""
+
+    code = "E-RELEASE-19"
+    action = "Fetch them with paddock results; if there are none, ask for a new run."
 
 
 # --- receipt --------------------------------------------------------------------------------------------------
@@ -550,7 +564,7 @@ class LeaseLost(RunRefused):
     """A keeper ended the run's lease, or did not renew it in time."""
 
     code = "E-RUN-03"
-    action = "A party stopped it, or a keeper cannot be reached; no output was given out. Ask for the run again."
+    action = "A party stopped it, or a keeper cannot be reached; no output was given out. Go on: paddock resume RUN."
 
 
 class OutputMissing(RunRefused):
@@ -565,6 +579,13 @@ class InternalFault(RunRefused):
 
     code = "E-RUN-05"
     action = "Ask for the run again; if it repeats, report it with the contract's terms and the version."
+
+
+class RunCheckpointRefused(RunRefused):
+    """What stands where a checkpoint of the run should be is none of it."""
+
+    code = "E-RUN-09"
+    action = "The run goes on from an older one, or from its beginning; the results are the same."
 
 
 class AttesterUnavailable(Unavailable):
@@ -687,35 +708,37 @@ class RunKilled(RunRefused):
     """The enclave was killed from outside."""
 
     code = "E-RUN-21"
-    action = "No outputs exist. Ask for the run again; if it repeats, ask the operator who ended it."
+    action = "No outputs exist. Go on with it: paddock resume RUN; if it repeats, ask the operator who ended it."
 
 
 class RunOutOfMemory(RunRefused):
     """The enclave was ended because the machine ran out of memory."""
 
     code = "E-RUN-22"
-    action = "No outputs exist. Use a machine with more memory or smaller batches, and ask for the run again."
+    action = (
+        "No outputs exist. Go on with it on a machine with more memory: paddock resume RUN; or make batches smaller."
+    )
 
 
 class RunEndedSilently(RunRefused):
     """The enclave ended without saying how."""
 
     code = "E-RUN-23"
-    action = "No outputs exist. Ask for the run again; the operator's log of the executor may say more."
+    action = "No outputs exist. Go on with it: paddock resume RUN; the operator's log of the executor may say more."
 
 
 class RunInterrupted(RunRefused):
     """The hub was restarted while the run was under way."""
 
     code = "E-RUN-24"
-    action = "No outputs exist. Ask for the run again."
+    action = "No outputs exist. Go on with it: paddock resume RUN."
 
 
 class RunCancelled(RunRefused):
     """The run was cancelled."""
 
     code = "E-RUN-25"
-    action = "No outputs exist. Ask for the run again if that was not meant."
+    action = "No outputs exist. If that was not meant, go on with it: paddock resume RUN."
 
 
 class RunSpokeBadly(RunRefused):
@@ -803,6 +826,13 @@ class RecordOutdated(HubRefused):
 
     code = "E-HUB-10"
     action = "Publish the record again, with a right clock: paddock party publish."
+
+
+class RunStillEnding(Unavailable):
+    """The run's last attempt has not ended yet."""
+
+    code = "E-HUB-12"
+    action = "Try again in a minute."
 
 
 class GrantEnded(HubRefused):
@@ -1181,7 +1211,7 @@ class RunEnded(RunRefused):
     """The run ended without results."""
 
     code = "E-RUN-07"
-    action = "Look at paddock runs for the reason; it can be asked for again."
+    action = "Look at paddock runs for the reason; it can be resumed: paddock resume RUN."
 
 
 class SimulatorFailed(Misconfigured):

@@ -38,6 +38,7 @@ from paddock.crypto.canonical import canonical
 from paddock.crypto.dsse import Envelope, Signature
 from paddock.crypto.identity import PublicKeys
 from paddock.enclave.__main__ import _fail
+from paddock.enclave.checkpoints import RunCheckpoints
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import Launch
 from paddock.enclave.outputs import seal_outputs
@@ -235,6 +236,11 @@ def test_c3_a_member_that_is_missing_is_refused(name: str) -> None:
         (lambda v: v["inputs"].update({"a.b": v["inputs"]["north"]}), "a.b"),
         (lambda v: v["limits"].update(lease_seconds=1), "lease_seconds"),
         (lambda v: v["limits"].update(memory_bytes=1.5), "memory_bytes"),
+        (lambda v: v["limits"].update(attempts=0), "attempts"),
+        (lambda v: v["limits"].update(attempts=101), "attempts"),
+        (lambda v: v["limits"].update(checkpoint_seconds=0), "checkpoint_seconds"),
+        (lambda v: v["limits"].pop("attempts"), "attempts"),
+        (lambda v: v["inputs"]["north"].update(view="a disk"), "view"),
         (lambda v: v["outputs"]["weights"].update(to=[]), "to"),
         (lambda v: v.update(steps=[]), "steps"),
         (lambda v: v.update(outputs={}), "outputs"),
@@ -620,7 +626,13 @@ def test_l2_the_enclave_asks_again_before_the_first_step() -> None:
     entered: list[str] = []
     with pytest.raises(LevelRefused):
         run_steps(
-            raised, {}, check=lambda: None, progress=lambda *_: None, entered=lambda step: entered.append(step.name)
+            raised,
+            {},
+            check=lambda: None,
+            progress=lambda *_: None,
+            entered=lambda step: entered.append(step.name),
+            checkpoints=RunCheckpoints(contract(), RUN, None, MemoryStore(), EventWriter(io.BytesIO())),
+            resumed=None,
         )
     assert entered == []
 
@@ -676,7 +688,7 @@ def test_l7_the_enclave_asks_the_manifest(padding: Any) -> None:
 
 def _failure(level: str, error: Any) -> dict[str, Any]:
     agreed = contract(lambda value: value.update(level=level))
-    launch = Launch(run=RUN, contract=agreed.envelope.to_dict(), store="", keepers={}, attester="none")
+    launch = Launch(run=RUN, contract=agreed.envelope.to_dict(), store="", keepers={}, attester="none", checkpoints=[])
     sink = io.BytesIO()
     _fail(EventWriter(sink), launch, agreed, error)
     told: dict[str, Any] = json.loads(sink.getvalue())

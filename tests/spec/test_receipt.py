@@ -195,6 +195,15 @@ def test_v3_a_lease_that_is_anothers_or_over_does_not_count(changes: Value, sayi
     _refused(ReceiptMismatch, _statement("lease", "north", **changes), saying=saying)
 
 
+def test_v16_only_the_last_lease_makes_a_receipt() -> None:
+    value = receipt_dict()
+    agreed = contract()
+    lease = lease_statement(agreed, binding(agreed), "north", final=False)
+    value["keepers"]["north"]["lease"] = lease.sign(member("north").keeper).to_dict()
+    with pytest.raises(ReceiptMismatch, match="another receipt"):
+        verify_receipt(receipt(value), policy=POLICY, expected_contract=None)
+
+
 def test_v4_the_evidence_is_judged_by_ones_own_policy_at_the_keepers_time() -> None:
     with pytest.raises(EvidenceNotTrusted):
         _verify(receipt(), policy=TrustPolicy())

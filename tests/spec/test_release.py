@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,11 +18,13 @@ from paddock.contract import CONTRACT_TYPE, Level, Request, SignedContract
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.digest import b64, sha256_id, unb64
 from paddock.crypto.dsse import Envelope
+from paddock.crypto.hpke import RecipientKey
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import read_moment, write_moment
 from paddock.enclave.leases import Leases
 from paddock.errors import (
     AssetNotDeposited,
+    AttemptSuperseded,
     BindingMismatch,
     ChallengeRefused,
     CollateralInvalid,
@@ -41,6 +44,7 @@ from paddock.errors import (
     RequestRefused,
     RequestReplayed,
     Revoked,
+    RunFinished,
     RunKeyChanged,
     RunsUsedUp,
     SimulatedRefused,
@@ -52,7 +56,7 @@ from paddock.errors import (
 from paddock.evidence import Challenge, Collateral, EvidenceSet, TrustPolicy
 from paddock.evidence.collateral import CollateralItem
 from paddock.keeper.collateral import CollateralStore
-from paddock.keeper.keeper import read_release_request
+from paddock.keeper.keeper import DATABASE, read_release_request
 from paddock.release import ReleaseRequest, decide, grant_info, read_answer, read_lease, read_release, sign_answer
 from paddock.release.statements import LEASE_TYPE, RELEASE_TYPE
 from tests.fixtures.cast import (
@@ -141,7 +145,7 @@ def test_r3_what_was_revoked_is_not_released_even_to_a_retry() -> None:
     with pytest.raises(Revoked, match="changed our mind"):
         judge(asked, facts(asked, revoked="changed our mind"))
     with pytest.raises(Revoked):
-        judge(asked, facts(asked, revoked="", released_to=RUN_KEYS.public().fingerprint(), runs_used=1))
+        judge(asked, facts(asked, revoked="", attempts=(RUN_KEYS.public().fingerprint(),), runs_used=1))
 
 
 def test_r4_a_contract_counts_from_creation_to_expiry_by_the_keepers_clock() -> None:
@@ -197,7 +201,7 @@ def test_r6_only_a_live_nonce_of_its_own_for_this_contract_and_run() -> None:
     ):
         with pytest.raises(ChallengeRefused, match=saying):
             judge(asked, facts(asked, challenge=challenge))
-    other = facts(asked, challenge=replace(good, used=True), released_to=private_keys("x").public().fingerprint())
+    other = facts(asked, challenge=replace(good, used=True), attempts=(private_keys("x").public().fingerprint(),))
     with pytest.raises(ChallengeRefused, match="used already"):
         judge(asked, other)
 
@@ -261,12 +265,118 @@ def test_r10_no_run_more_than_signed() -> None:
             judge(asked, facts(asked, runs_used=used))
 
 
-def test_r11_a_run_keeps_its_first_key() -> None:
+def test_r11_an_attempt_keeps_its_key() -> None:
     asked = request()
     own, other = RUN_KEYS.public().fingerprint(), private_keys("x").public().fingerprint()
-    assert judge(asked, facts(asked, released_to=own, runs_used=2)).is_retry
+    for before in ((own,), (other, own)):
+        again = judge(asked, facts(asked, attempts=before, runs_used=2))
+        assert (again.is_retry, again.attempt) == (True, len(before))
+    first = judge(asked)
+    assert (first.is_retry, first.attempt) == (False, 1)
+
+
+def test_r21_no_attempt_more_than_signed() -> None:
+    asked = request()
+    keys = [private_keys(str(number)).public().fingerprint() for number in range(4)]
+    second = judge(asked, facts(asked, attempts=tuple(keys[:1]), runs_used=2))
+    assert (second.is_retry, second.attempt) == (False, 2)
+    for used in (2, 3, 4):
+        with pytest.raises(RunKeyChanged, match="2 attempts"):
+            judge(asked, facts(asked, attempts=tuple(keys[:used])))
+    once = request(merge("limits", attempts=1))
+    judge(once)
     with pytest.raises(RunKeyChanged):
-        judge(asked, facts(asked, released_to=other))
+        judge(once, facts(once, attempts=tuple(keys[:1])))
+
+
+def test_r22_an_attempt_that_was_given_up_gets_nothing(kept: KeptBy, agreed: SignedContract) -> None:
+    asked = request(merge("limits", attempts=100))
+    own, other = RUN_KEYS.public().fingerprint(), private_keys("x").public().fingerprint()
+    with pytest.raises(AttemptSuperseded):
+        judge(asked, facts(asked, attempts=(own, other)))
+    later = private_keys("later")
+    release(kept, agreed)
+    kept.keeper.renew(_renewal(kept, agreed))
+    release(kept, agreed, keys=later)
+    kept.restart()
+    for final in (False, True):
+        body = {"contract": agreed.id, "run": RUN, "final": final}
+        nonce = f"1{final:031}"
+        with pytest.raises(AttemptSuperseded):
+            kept.keeper.renew(_renewal(kept, agreed, body=body, nonce=nonce))
+        assert kept.keeper.renew(_renewal(kept, agreed, later, body=body, nonce=nonce))
+    with pytest.raises(RunFinished):
+        release(kept, agreed, keys=later)
+
+
+def test_r23_after_its_last_lease_a_run_gets_nothing(kept: KeptBy, agreed: SignedContract) -> None:
+    with pytest.raises(RunFinished):
+        judge(request(), facts(request(), attempts=(RUN_KEYS.public().fingerprint(),), finished=True))
+    release(kept, agreed)
+    last = {"contract": agreed.id, "run": RUN, "final": True}
+    lease = kept.keeper.renew(_renewal(kept, agreed, body=last))["lease"]
+    assert read_lease(Envelope.from_dict(lease), kept.owner.keeper.public().sign).final
+    assert kept.keeper.renew(_renewal(kept, agreed, body=last, nonce="1" * 32))  # its answer may have been lost
+    kept.restart()
+    with pytest.raises(RunFinished):
+        kept.keeper.renew(_renewal(kept, agreed, nonce="2" * 32))
+    for keys in (RUN_KEYS, private_keys("another attempt")):
+        with pytest.raises(RunFinished):
+            release(kept, agreed, keys=keys)
+    release(kept, agreed, run=OTHER_RUN, keys=private_keys("another run"))
+    acts = [json.loads(leaf)["act"] for leaf in _leaves(kept)]
+    assert acts.count("finish") == 1
+
+
+def test_r24_all_attempts_share_a_secret_that_ends_with_the_run(kept: KeptBy, agreed: SignedContract) -> None:
+    def secret_of(answer: dict[str, Any], keys: PrivateKeys, run: str = RUN) -> object:
+        info = grant_info(agreed.id, run, kept.owner.keeper.public().fingerprint())
+        return parse(keys.seal.open(unb64(answer["grant"]), info))["checkpoint"]
+
+    later, other = private_keys("later"), private_keys("another run")
+    first = secret_of(release(kept, agreed), RUN_KEYS)
+    assert len(unb64(first, 32)) == 32
+    assert secret_of(release(kept, agreed), RUN_KEYS) == first  # a retry
+    kept.restart()
+    assert secret_of(release(kept, agreed, keys=later), later) == first
+    assert secret_of(release(kept, agreed, run=OTHER_RUN, keys=other), other, OTHER_RUN) != first
+    assert _secrets_kept(kept) == 2
+    last = {"contract": agreed.id, "run": RUN, "final": True}
+    kept.keeper.renew(_renewal(kept, agreed, later, body=last))
+    assert _secrets_kept(kept) == 1
+    kept.revoke(agreed.terms.inputs["north"].asset)
+    assert _secrets_kept(kept) == 0
+
+
+def test_r24_a_run_of_one_attempt_has_no_secret(kept: KeptBy) -> None:
+    once = make_contract(merge("limits", attempts=1))
+    info = grant_info(once.id, RUN, kept.owner.keeper.public().fingerprint())
+    deposit_all(kept, once)
+    assert parse(RUN_KEYS.seal.open(unb64(release(kept, once)["grant"]), info))["checkpoint"] is None
+    assert _secrets_kept(kept) == 0
+
+
+def test_r24_secrets_of_contracts_that_are_over_are_forgotten(kept: KeptBy, agreed: SignedContract) -> None:
+    release(kept, agreed)
+    longer = make_contract(lambda value: value.update(expires="2028-01-31T00:00:00Z"))
+    deposit_all(kept, longer)
+    release(kept, longer)
+    assert _secrets_kept(kept) == 2
+    kept.clock.now = read_moment(agreed.terms.expires) + timedelta(seconds=1)
+    bound = bound_to({"north": kept}, longer, run=OTHER_RUN, keys=private_keys("another run"))
+    body = release_body(longer, bound, issued=write_moment(kept.clock.now))
+    kept.keeper.release(read_release_request(body))
+    assert _secrets_kept(kept) == 2
+
+
+def _secrets_kept(kept: KeptBy) -> int:
+    with sqlite3.connect(kept.home.folder / DATABASE) as connection:
+        return int(connection.execute("select count(*) from checkpoint_secrets").fetchone()[0])
+
+
+def _leaves(kept: KeptBy) -> list[bytes]:
+    with sqlite3.connect(kept.home.folder / DATABASE) as connection:
+        return [row[0] for row in connection.execute("select leaf from ledger_leaves order by number")]
 
 
 def test_r12_nothing_is_granted_unless_everything_is_there() -> None:
@@ -311,11 +421,15 @@ def test_r13_the_release_is_on_disk_before_it_is_answered(
     asked = read_release_request(release_body(agreed, bound))
     before = _size(kept)
 
-    def crash(*_: object) -> bytes:
-        raise _Crash
+    seal = RecipientKey.seal
+
+    def crash(key: RecipientKey, message: bytes, info: bytes) -> bytes:
+        if info.startswith(b"paddock/grant"):  # the answer is being made
+            raise _Crash
+        return seal(key, message, info)
 
     with monkeypatch.context() as patch:
-        patch.setattr("paddock.crypto.hpke.RecipientKey.seal", crash)  # the answer is being made
+        patch.setattr("paddock.crypto.hpke.RecipientKey.seal", crash)
         with pytest.raises(_Crash):
             kept.keeper.release(asked)
     kept.restart()
@@ -373,7 +487,9 @@ def _opened(answer: dict[str, Any], contract: SignedContract, keys: PrivateKeys 
 def test_r13_data_keys_open_for_the_run_key_alone(kept: KeptBy, agreed: SignedContract) -> None:
     answer = release(kept, agreed)
     asset = agreed.terms.inputs["north"].asset
-    assert _opened(answer, agreed) == {asset: b64(data_key(asset).raw())}
+    opened = _opened(answer, agreed)
+    assert set(opened) == {"keys", "checkpoint"}
+    assert opened["keys"] == {asset: b64(data_key(asset).raw())}
     with pytest.raises(Refused):
         _opened(answer, agreed, keys=private_keys("another run"))
     with pytest.raises(Refused):
@@ -456,7 +572,7 @@ def test_r14_the_enclave_takes_no_answer_but_its_keepers_own_for_this_run(
     asset = contract.terms.inputs["north"].asset
     info = grant_info(contract.id, RUN, keeper.public().fingerprint())
 
-    def sealed(keys: dict[str, str]) -> str:
+    def sealed(keys: dict[str, Any]) -> str:
         return b64(RUN_KEYS.seal.recipient.seal(canonical(keys), info))
 
     other_run = good.statement.model_copy(update={"run": OTHER_RUN}).sign(keeper).to_dict()
@@ -478,8 +594,15 @@ def test_r14_the_enclave_takes_no_answer_but_its_keepers_own_for_this_run(
         {"grant": None},
         {"grant": b64(bytes(2000))},
         {"grant": sealed({})},
-        {"grant": sealed({asset: secret_key, "sha256:" + "0" * 64: secret_key})},
-        {"grant": sealed({asset: "AAAA"})},
+        {"grant": sealed({asset: secret_key})},
+        {"grant": sealed({"keys": [], "checkpoint": secret_key})},
+        {"grant": sealed({"keys": {}, "checkpoint": secret_key})},
+        {"grant": sealed({"keys": {asset: secret_key, "sha256:" + "0" * 64: secret_key}, "checkpoint": secret_key})},
+        {"grant": sealed({"keys": {asset: "AAAA"}, "checkpoint": secret_key})},
+        {"grant": sealed({"keys": {asset: secret_key}, "checkpoint": secret_key, "more": 1})},
+        # without this keeper's part, the others alone would open what the run leaves behind.
+        {"grant": sealed({"keys": {asset: secret_key}, "checkpoint": None})},
+        {"grant": sealed({"keys": {asset: secret_key}, "checkpoint": "AAAA"})},
         {"lease": None},
     ]
     for lie in lies:
@@ -529,7 +652,7 @@ def _renewal(
 ) -> Envelope:
     values: dict[str, Any] = {
         "action": "lease.renew",
-        "body": {"contract": contract.id, "run": run},
+        "body": {"contract": contract.id, "run": run, "final": False},
         "audience": kept.owner.keeper.public().fingerprint(),
         "by": keys.public().fingerprint(),
         "at": kept.clock(),
@@ -549,10 +672,12 @@ def test_r15_only_the_run_key_renews_for_its_own_run_and_once(kept: KeptBy, agre
     with pytest.raises(RequestRefused):  # says it is the run, and is not
         kept.keeper.renew(_renewal(kept, agreed, thief, by=RUN_KEYS.public().fingerprint()))
     for body in (
-        {"contract": agreed.id, "run": OTHER_RUN},
-        {"contract": "sha256:" + "0" * 64, "run": RUN},
-        {"contract": agreed.id, "run": RUN, "seconds": 10**6},
-        {"contract": agreed.id, "run": None},
+        {"contract": agreed.id, "run": OTHER_RUN, "final": False},
+        {"contract": "sha256:" + "0" * 64, "run": RUN, "final": False},
+        {"contract": agreed.id, "run": RUN, "final": False, "seconds": 10**6},
+        {"contract": agreed.id, "run": None, "final": False},
+        {"contract": agreed.id, "run": RUN, "final": 1},
+        {"contract": agreed.id, "run": RUN},
         {},
     ):
         with pytest.raises(LeaseRefused):
@@ -589,9 +714,11 @@ class _Scripted:
     def __init__(self) -> None:
         self.answer: Callable[[], dict[str, Any]] = dict
         self.asked = 0
+        self.finals: list[bool] = []
 
-    def renew(self) -> dict[str, Any]:
+    def renew(self, *, final: bool = False) -> dict[str, Any]:
         self.asked += 1
+        self.finals.append(final)
         return self.answer()
 
 
@@ -662,12 +789,13 @@ def test_r16_the_last_word_is_asked_for_at_the_end() -> None:
     scripted = _Scripted()
     leases = _leases(scripted, 600.0)
     leases.finish(NOW)
-    assert scripted.asked == 1
+    assert scripted.finals == [False, True]
     refused = _Scripted()
     leases = _leases(refused, 600.0)
     refused.answer = _raising(Revoked())
     with pytest.raises(LeaseLost):
         leases.finish(NOW)
+    assert refused.finals == [False]  # nobody was told that it ends with results
 
 
 def test_r16_a_host_whose_clock_is_ahead_gets_no_receipt_that_nobody_accepts() -> None:

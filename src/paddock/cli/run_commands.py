@@ -25,6 +25,10 @@ _PHASES = {
     "attested": "it proved what it is",
     "released": "every keeper verified the proof and released its party's keys",
     "opened": "inputs opened inside",
+    "resumed": "it goes on from a checkpoint",
+    "checkpoint": "a checkpoint is stored",
+    "checkpoint-refused": "a checkpoint does not hold and is passed over",
+    "checkpoint-failed": "a checkpoint could not be stored; the run goes on",
     "sealing": "outputs are sealed",
     "uploaded": "outputs stored; nobody can open them yet",
 }
@@ -44,21 +48,22 @@ def run(
     proposal, _ = party.contract(reference)
     if proposal.terms.environment.simulated and not json_output:
         notice(SIMULATED)
-    number = party.request_run(proposal.id)
-    if not follow_it:
-        say_json({"run": number}) if json_output else say(f"Run {number} is queued: paddock runs")
-        return
-    seen = follow_on_screen(party, number, quiet=json_output)
-    if seen.error is not None:
-        raise seen.error
-    if seen.state != "succeeded":
-        raise RunEnded(f"Run {number} is {seen.state}.")
-    _, verified = fetch_receipt(party, number)
-    seen.verify_messages(verified.binding.keys.sign)
-    if json_output:
-        say_json({"run": number, "state": seen.state, **_facts(verified)})
-        return
-    say(f"Run {number} succeeded; its receipt is verified. Fetch what is yours: paddock results {number} --output DIR")
+    _queued(party, party.request_run(proposal.id), follow_it=follow_it, json_output=json_output)
+
+
+def resume(
+    number: Annotated[str, typer.Argument(metavar="RUN", help="Number of the run.")],
+    follow_it: Annotated[bool, typer.Option("--follow", help="Wait for the end and show progress.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Go on with a run that failed or was cancelled, from its newest checkpoint. It is the same run, of the same contract.
+
+    Example: paddock resume 0123abcd… --follow --home north
+    """
+    party = open_party(home)
+    party.resume_run(number)
+    _queued(party, number, follow_it=follow_it, json_output=json_output)
 
 
 def runs(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
@@ -131,6 +136,23 @@ def receipt_verify(
     say("Verified: contract, evidence, keepers' statements, signature, inputs and outputs all hold.")
     if not own:
         notice("[yellow]This home never signed that contract: who its parties are is for you to judge.[/]")
+
+
+def _queued(party: Party, number: str, *, follow_it: bool, json_output: bool) -> None:
+    if not follow_it:
+        say_json({"run": number}) if json_output else say(f"Run {number} is queued: paddock runs")
+        return
+    seen = follow_on_screen(party, number, quiet=json_output)
+    if seen.error is not None:
+        raise seen.error
+    if seen.state != "succeeded":
+        raise RunEnded(f"Run {number} is {seen.state}.")
+    _, verified = fetch_receipt(party, number)
+    seen.verify_messages(verified.binding.keys.sign)
+    if json_output:
+        say_json({"run": number, "state": seen.state, **_facts(verified)})
+        return
+    say(f"Run {number} succeeded; its receipt is verified. Fetch what is yours: paddock results {number} --output DIR")
 
 
 def follow_on_screen(party: Party, number: str, *, quiet: bool) -> Followed:

@@ -23,6 +23,8 @@ from paddock.errors import DraftRefused
 
 DEFAULT_LEASE_SECONDS = 30
 DEFAULT_MEMORY_BYTES = 4 << 30
+DEFAULT_ATTEMPTS = 3
+DEFAULT_CHECKPOINT_SECONDS = 300
 THIS_MEASUREMENT = "this"
 _MEMBERS = {
     "title", "level", "road", "expires", "runs", "parties", "inputs", "steps", "outputs", "environment", "limits",
@@ -60,12 +62,17 @@ def resolve_draft(text: str, directory: Directory, *, measurement: str, now: dat
         parties[name] = {"keys": record.keys.model_dump(), "keeper": record.keeper.keys.model_dump()}
     inputs = {}
     for name, item in _table(draft, "inputs").items():
-        if not isinstance(item, dict) or set(item) != {"asset"} or not isinstance(item["asset"], str):
-            raise DraftRefused(f'inputs.{name} needs exactly one member: asset = "owner/name" or an asset id.')
+        if not isinstance(item, dict) or not set(item) <= {"asset", "view"} or not isinstance(item.get("asset"), str):
+            raise DraftRefused(f'inputs.{name} needs asset = "owner/name" or an asset id, and may have a view.')
         owner, asset = directory.asset(item["asset"])
         if owner not in parties:
             raise DraftRefused(f"inputs.{name} belongs to '{owner}', who is not in parties.")
-        inputs[name] = {"owner": owner, "asset": asset.asset, "kind": asset.kind.value}
+        inputs[name] = {
+            "owner": owner,
+            "asset": asset.asset,
+            "kind": asset.kind.value,
+            "view": item.get("view", "auto"),
+        }
     terms = {
         "version": VERSION,
         "title": draft.get("title", ""),
@@ -83,6 +90,8 @@ def resolve_draft(text: str, directory: Directory, *, measurement: str, now: dat
         "limits": {
             "memory_bytes": DEFAULT_MEMORY_BYTES,
             "lease_seconds": DEFAULT_LEASE_SECONDS,
+            "attempts": DEFAULT_ATTEMPTS,
+            "checkpoint_seconds": DEFAULT_CHECKPOINT_SECONDS,
             **_table({"limits": {}, **draft}, "limits"),
         },
     }

@@ -43,6 +43,7 @@ def _digest(text: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}(\.[a-z][a-z0-9_-]{0,62})?$")]
 Digest = Annotated[str, AfterValidator(_digest)]
+View = Literal["auto", "direct", "staged", "mounted"]
 
 
 class _Strict(BaseModel):
@@ -79,11 +80,12 @@ class PartyTerms(_Strict):
 
 
 class InputTerms(_Strict):
-    """An input: whose it is, which asset, of which kind."""
+    """An input: whose it is, which asset, of which kind, and how a job sees it (`auto`: the enclave chooses)."""
 
     owner: Name
     asset: Digest
     kind: AssetKind
+    view: View
 
 
 class StepTerms(_Strict):
@@ -110,10 +112,12 @@ class EnvironmentTerms(_Strict):
 
 
 class LimitTerms(_Strict):
-    """Ceilings of one run."""
+    """Ceilings of one run. A run of one attempt keeps no checkpoint and cannot be resumed."""
 
     memory_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 44)]
     lease_seconds: Annotated[int, Field(ge=2, le=3600)]
+    attempts: Annotated[int, Field(ge=1, le=100)]
+    checkpoint_seconds: Annotated[int, Field(ge=1, le=86_400)]
 
 
 class Terms(_Strict):

@@ -29,6 +29,19 @@ class EventWriter:
         """Progress, sealed to each recipient's fingerprint; its place in the sequence is public."""
         self._write({"event": "progress", "sequence": sequence, "sealed": _rows(sealed)})
 
+    def checkpoint(self, number: int, identity: str, asset: str, objects: Sequence[str]) -> None:
+        """A checkpoint is stored: its place among the run's, where it stands, and the objects that it is made of."""
+        self._write(
+            {
+                "event": "checkpoint",
+                "at": write_moment(datetime.now(UTC)),
+                "number": number,
+                "id": identity,
+                "asset": asset,
+                "objects": list(objects),
+            }
+        )
+
     def receipt(self, envelope: Envelope) -> None:
         """The end of a run that succeeded."""
         self._write({"event": "receipt", "envelope": envelope.to_dict()})

@@ -20,7 +20,7 @@ from paddock.crypto.digest import unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys, PublicKeys
 from paddock.crypto.moment import read_moment
-from paddock.errors import CryptoRefused, GrantRefused, LeaseRefused, Refused, Unavailable
+from paddock.errors import CryptoRefused, EncodingRefused, GrantRefused, LeaseRefused, Refused, Unavailable
 from paddock.evidence.binding import Binding, Challenge
 from paddock.evidence.claims import EvidenceSet
 from paddock.evidence.tls import ExpectedServer, Identity
@@ -36,13 +36,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Granted:
-    """What one keeper gave: its signed statements and its party's data keys."""
+    """What one keeper gave: its signed statements, its party's data keys, its part of the checkpoints' secret."""
 
     release: Envelope
     statement: ReleaseStatement
     lease: Envelope
     leased: LeaseStatement
     data_keys: Mapping[str, DataKey]
+    checkpoint: DataKey | None
     verdict: str | None
     collateral: bytes | None
 
@@ -119,14 +120,14 @@ class Keepers:
             raise GrantRefused(f"The clocks of the keepers of '{early}' and '{late}' differ too much.")
         return granted
 
-    def renew(self) -> dict[str, tuple[Envelope, LeaseStatement]]:
-        """Ask every keeper whether the run may go on.
+    def renew(self, *, final: bool = False) -> dict[str, tuple[Envelope, LeaseStatement]]:
+        """Ask every keeper whether the run may go on; or, at last, whether it may end, after which it gets nothing more.
 
         Raises:
             LeaseRefused: one says no, or what came back is not its own, fresh word.
             Unavailable: one did not answer.
         """
-        return self._each(self._renewed)
+        return self._each(lambda name: self._renewed(name, final=final))
 
     def _each(self, ask: Callable[[str], _T]) -> dict[str, _T]:
         with ThreadPoolExecutor(min(_PARALLEL, len(self._keepers))) as pool:
@@ -156,26 +157,30 @@ class Keepers:
             lease = Envelope.from_dict(answer.get("lease"))
             info = grant_info(self._contract.id, self._run, keeper.fingerprint())
             opened = parse(self._keys.seal.open(unb64(answer.get("grant")), info))
-            data_keys = {asset: DataKey(unb64(key, 32)) for asset, key in opened.items()}
+            data_keys, checkpoint = _secrets(opened)
         except CryptoRefused as error:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.") from error
         expected = {item.asset for _, item in self._contract.terms.inputs_of(name)}
         own = (self._contract.id, self._run, self._run_key, keeper.fingerprint(), judged)
         said = (statement.contract, statement.run, statement.run_key, statement.keeper, statement.evidence)
         # R-14: a statement that would spoil the receipt in the end is refused before any work is done.
-        if said != own or set(statement.assets) != expected or set(data_keys) != expected:
+        # R-24: without its part, another keeper's alone would be what checkpoints are sealed under.
+        resumable = self._contract.terms.limits.attempts > 1
+        fits = set(statement.assets) == expected == set(data_keys) and (checkpoint is not None) == resumable
+        if said != own or not fits:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.")
         try:
             verdict = read_verdict(answer.get("verdict"), answer.get("collateral"), statement, keeper.sign)  # R-19
         except CryptoRefused as error:
             raise GrantRefused(f"It claims to come from the keeper of '{name}'.") from error
-        return Granted(release, statement, lease, self._leased(name, lease, nonce=None), data_keys, *verdict)
+        leased = self._leased(name, lease, nonce=None, final=False)
+        return Granted(release, statement, lease, leased, data_keys, checkpoint, *verdict)
 
-    def _renewed(self, name: str) -> tuple[Envelope, LeaseStatement]:
+    def _renewed(self, name: str, *, final: bool) -> tuple[Envelope, LeaseStatement]:
         nonce = secrets.token_hex(16)
         request = Request(
             action="lease.renew",
-            body={"contract": self._contract.id, "run": self._run},
+            body={"contract": self._contract.id, "run": self._run, "final": final},
             audience=self._keepers[name].fingerprint(),
             by=self._run_key,
             at=datetime.now(UTC),
@@ -186,11 +191,24 @@ class Keepers:
             lease = Envelope.from_dict(answer.get("lease"))
         except CryptoRefused as error:
             raise LeaseRefused(f"The keeper of '{name}' did not answer with a lease.") from error
-        return lease, self._leased(name, lease, nonce=nonce)
+        return lease, self._leased(name, lease, nonce=nonce, final=final)
 
-    def _leased(self, name: str, lease: Envelope, nonce: str | None) -> LeaseStatement:
+    def _leased(self, name: str, lease: Envelope, nonce: str | None, *, final: bool) -> LeaseStatement:
         leased = read_lease(lease, self._keepers[name].sign)
         own = (leased.contract, leased.run, leased.run_key) == (self._contract.id, self._run, self._run_key)
-        if not own or nonce not in (None, leased.nonce):
+        if not own or nonce not in (None, leased.nonce) or leased.final != final:
             raise LeaseRefused(f"The lease of the keeper of '{name}' is for another run or an old one.")
         return leased
+
+
+def _secrets(opened: dict[str, Any]) -> tuple[dict[str, DataKey], DataKey | None]:
+    """Data keys by asset, and the part of the checkpoints' secret.
+
+    Raises:
+        EncodingRefused: not of that form.
+    """
+    keys, checkpoint = opened.get("keys"), opened.get("checkpoint")
+    if set(opened) != {"keys", "checkpoint"} or not isinstance(keys, dict):
+        raise EncodingRefused("It is no grant of data keys.")
+    data_keys = {asset: DataKey(unb64(key, 32)) for asset, key in keys.items()}
+    return data_keys, None if checkpoint is None else DataKey(unb64(checkpoint, 32))

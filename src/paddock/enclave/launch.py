@@ -1,19 +1,30 @@
 """The launch: one JSON line from whoever started this process. Nothing in it is trusted.
 
 Addresses in it can only make a run fail: keepers are recognised by their signatures, stored bytes by their digests.
+Checkpoints in it can only save or cost the run time: each opens under this run's key alone, or is passed over.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from paddock.crypto.canonical import parse
 from paddock.crypto.dsse import Envelope
 from paddock.errors import CryptoRefused, LaunchRefused
 
 MAX_LAUNCH_BYTES = 4 << 20
+MAX_HINTS = 8
+
+
+class CheckpointHint(BaseModel):
+    """Where a checkpoint of this run is said to stand: its number and the id of its volume."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    asset: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class Launch(BaseModel):
@@ -26,6 +37,7 @@ class Launch(BaseModel):
     store: str
     keepers: dict[str, str]
     attester: str
+    checkpoints: Annotated[list[CheckpointHint], Field(max_length=MAX_HINTS)]
 
     def envelope(self) -> Envelope:
         """The contract as its envelope."""

@@ -58,7 +58,10 @@ class Leases:
             raise LeaseLost("A keeper did not answer in time.")
 
     def finish(self, ended: datetime) -> dict[str, Envelope]:
-        """Stop renewing, renew once more, and return the last leases: what the receipt carries.
+        """Stop renewing, ask all once more, and then for the last leases: what the receipt carries.
+
+        All are asked whether the run may go on before the first one is told that it ends: one that refuses does not
+        leave another one thinking that there were results.
 
         Args:
             ended: when the run ended, by the host's clock.
@@ -69,18 +72,23 @@ class Leases:
         """
         self._stop.set()
         self._thread.join()
+        for final in (False, True):
+            self._renew_surely(final=final)
+        if ended > self._first_end:
+            raise LeaseLost("The clock of the machine that it ran on is ahead of a keeper's.")
+        return dict(self._newest)
+
+    def _renew_surely(self, *, final: bool) -> None:
         while True:
             self.check()
             try:
-                self._renew()
-                break
+                self._renew(final=final)
             except Unavailable:
                 time.sleep(_RETRY_SECONDS)
             except Refused:
                 self.check()
-        if ended > self._first_end:
-            raise LeaseLost("The clock of the machine that it ran on is ahead of a keeper's.")
-        return dict(self._newest)
+            else:
+                return
 
     def _work(self) -> None:
         wait = self._length / 3
@@ -93,10 +101,10 @@ class Leases:
             except PaddockError:
                 wait = min(_RETRY_SECONDS, self._length / 6)  # unreachable for a moment: `check` judges the time
 
-    def _renew(self) -> None:
+    def _renew(self, *, final: bool = False) -> None:
         asked = time.monotonic()
         try:
-            renewed = self._keepers.renew()
+            renewed = self._keepers.renew(final=final)
         except Refused as error:
             with self._lock:
                 self._lost = error

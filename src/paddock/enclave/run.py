@@ -22,6 +22,7 @@ from paddock.crypto.digest import b64, sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import write_moment
+from paddock.enclave.checkpoints import Resumed, RunCheckpoints
 from paddock.enclave.events import EventWriter
 from paddock.enclave.keepers import Granted, Keepers
 from paddock.enclave.launch import Launch
@@ -43,7 +44,8 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
 
     1. Fresh run keys. 2. A challenge from every keeper, bound with contract, run and keys into one piece of evidence.
     3. Every keeper releases its party's data keys, sealed to the run key, and a lease. 4. Inputs are opened: ciphertext
-    outside, files inside. 5. The steps run while leases are renewed. 6. Outputs are sealed and stored; nobody can open
+    outside, files inside. 5. The steps run, from the newest checkpoint of an
+    earlier attempt if there is one, while leases are renewed. 6. Outputs are sealed and stored; nobody can open
     them yet. 7. A last lease from every keeper; then the receipt, which alone holds the outputs' wrapped keys.
 
     Raises:
@@ -61,12 +63,15 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
     # 5.
     progress = ProgressSealer(contract, launch.run, keys, events)
     try:
+        resumed = proved.checkpoints.newest(launch.checkpoints)
         made = run_steps(
             contract.terms,
             proved.inputs,
             check=proved.leases.check,
             progress=lambda step, value: progress.report(step, value.step, value.total, value.values),
             entered=lambda step: events.phase("running", step=step.name, kind=step.kind),
+            checkpoints=proved.checkpoints,
+            resumed=resumed,
         )
     finally:
         progress.close()
@@ -77,7 +82,9 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
     # 7.
     ended = datetime.now(UTC)
     last = proved.leases.finish(ended)
-    receipt = _receipt(contract=contract, proved=proved, leases=last, outputs=outputs, times=(started, ended))
+    receipt = _receipt(
+        contract=contract, proved=proved, resumed=resumed, leases=last, outputs=outputs, times=(started, ended)
+    )
     return sign_receipt(receipt, keys)
 
 
@@ -100,6 +107,7 @@ class _Proved:
     leases: Leases
     store: Store
     inputs: dict[str, VolumeFiles]
+    checkpoints: RunCheckpoints
 
 
 def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: EventWriter) -> _Proved:
@@ -121,7 +129,10 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
     store = open_store(launch.store, tls=pinned(launch.store, "hub"))
     inputs = _open_inputs(contract, granted, store)
     events.phase("opened", inputs=", ".join(sorted(inputs)))
-    return _Proved(binding, evidence, granted, leases, store, inputs)
+    # R-24: every keeper gave its part, or the contract allows one attempt and none did.
+    parts = {name: row.checkpoint for name, row in granted.items() if row.checkpoint is not None}
+    checkpoints = RunCheckpoints(contract, launch.run, parts or None, store, events)
+    return _Proved(binding, evidence, granted, leases, store, inputs, checkpoints)
 
 
 def _media_types(evidence: EvidenceSet | None) -> str | None:
@@ -148,6 +159,7 @@ def _receipt(
     *,
     contract: SignedContract,
     proved: _Proved,
+    resumed: Resumed | None,
     leases: Mapping[str, Envelope],
     outputs: dict[str, OutputReceipt],
     times: tuple[datetime, datetime],
@@ -179,6 +191,7 @@ def _receipt(
         },
         inputs={name: item.asset for name, item in contract.terms.inputs.items()},
         outputs=outputs,
+        resumed=None if resumed is None else resumed.asset,
         started=write_moment(times[0]),
         ended=write_moment(times[1]),
     )

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
-from typing import BinaryIO
 
 from paddock.contract.levels import check_job_allowed
 from paddock.contract.terms import StepTerms, Terms
+from paddock.enclave.checkpoints import Resumed, RunCheckpoints, StepCheckpoints
+from paddock.enclave.files import MadeFiles
 from paddock.jobs.api import Files, JobContext, Progress
 from paddock.jobs.registry import job_kind
-
-
-class MadeFiles:
-    """What a step made, as files for a later one. In memory only."""
-
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = dict(files)
-
-    def names(self) -> list[str]:
-        """Paths, sorted."""
-        return sorted(self._files)
-
-    def size(self, name: str) -> int:
-        """Size in bytes."""
-        return len(self._files[name])
-
-    def open(self, name: str) -> BinaryIO:
-        """The file's content."""
-        return io.BytesIO(self._files[name])
 
 
 def run_steps(
@@ -38,6 +19,8 @@ def run_steps(
     check: Callable[[], None],
     progress: Callable[[str, Progress], None],
     entered: Callable[[StepTerms], None],
+    checkpoints: RunCheckpoints,
+    resumed: Resumed | None,
 ) -> dict[str, dict[str, bytes]]:
     """Run every step in the signed order.
 
@@ -47,6 +30,8 @@ def run_steps(
         check: raises when the run must end.
         progress: takes a step's name and its progress.
         entered: called as a step begins.
+        checkpoints: where it is kept how far they are.
+        resumed: the checkpoint to go on from; None: begin at the beginning.
 
     Returns:
         `step.output` to files.
@@ -55,13 +40,20 @@ def run_steps(
         JobRefused, ProgramRefused: a step cannot work on what it was given.
         LevelRefused: a kind that the level does not allow (L-2), asked again here after the keepers did.
     """
-    made: dict[str, dict[str, bytes]] = {}
     for step in terms.steps:
         check_job_allowed(terms.level, step.kind)  # L-2
         kind = job_kind(step.kind)
         kind.check_parameters(step.parameters)
-    for step in terms.steps:
+    made: dict[str, dict[str, bytes]] = {}
+    if resumed is not None:
+        made = {reference: dict(files) for reference, files in resumed.made.items()}
+    # K-6: finished steps are not done again.
+    names = [step.name for step in terms.steps]
+    first = 0 if resumed is None else names.index(resumed.step)
+    for number, step in enumerate(terms.steps[first:], first):
         check()
+        if number > first and checkpoints.due():
+            checkpoints.save(step.name, made, None)
         entered(step)
         roles = {
             role: [MadeFiles(made[reference]) if "." in reference else inputs[reference] for reference in references]
@@ -73,6 +65,9 @@ def run_steps(
             progress=_named(progress, step.name),
             check=check,
             memory_limit_bytes=terms.limits.memory_bytes,
+            checkpoints=StepCheckpoints(
+                checkpoints, step.name, dict(made), resumed.state if resumed and number == first else None
+            ),
         )
         for output, files in job_kind(step.kind).run(context).items():
             made[f"{step.name}.{output}"] = files

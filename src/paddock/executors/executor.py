@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 Json = dict[str, Any]
 OnEvent = Callable[[Json], None]
 FINAL_EVENTS = frozenset({"receipt", "failed"})
-EVENTS = frozenset({"phase", "progress"}) | FINAL_EVENTS
+EVENTS = frozenset({"phase", "progress", "checkpoint"}) | FINAL_EVENTS
 
 
 class ExecutionState(enum.StrEnum):
@@ -31,12 +31,14 @@ class Launch:
         contract: the signed contract's DSSE envelope as JSON values.
         store: address of the blobs.
         keepers: party fingerprint to its keeper's address.
+        checkpoints: `id` and `asset` of those that earlier attempts of the run stored, newest first.
     """
 
     run: str
     contract: Mapping[str, Any]
     store: str
     keepers: Mapping[str, str]
+    checkpoints: Sequence[Mapping[str, str]] = ()
 
     def line(self, attester: str) -> bytes:
         """The launch as the one JSON line that `paddock.enclave` reads.
@@ -50,6 +52,7 @@ class Launch:
             "store": self.store,
             "keepers": dict(self.keepers),
             "attester": attester,
+            "checkpoints": [dict(each) for each in self.checkpoints],
         }
         return json.dumps(value, separators=(",", ":")).encode("utf-8") + b"\n"
 

@@ -251,6 +251,11 @@ def _add_runs(app: FastAPI) -> None:
         """Cancel a run: a signed request `run.cancel` with `run`."""
         return hub.cancel_run(run, envelope)
 
+    @app.post("/v1/runs/{run}/resume", openapi_extra=_ENVELOPE)
+    def resume(hub: TheHub, run: str, envelope: Sent) -> Json:
+        """Go on with a run that failed or was cancelled: a signed request `run.resume` with `run`."""
+        return hub.resume_run(run, envelope)
+
     @app.get("/v1/runs/{run}/receipt")
     def receipt(hub: TheHub, run: str) -> Json:
         """The receipt of a run that succeeded."""

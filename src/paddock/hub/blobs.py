@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from paddock.crypto.digest import unb64
 from paddock.crypto.dsse import Envelope
-from paddock.errors import EncodingRefused, NoSuchObject, ObjectExists, RangeRefused, RequestRefused
+from paddock.errors import EncodingRefused, GrantEnded, NoSuchObject, ObjectExists, RangeRefused, RequestRefused
 from paddock.hub.hub import Hub
 from paddock.hub.requests import accept_request
 from paddock.store.api import check_name
@@ -71,8 +71,10 @@ def get_blob(hub: Hub, request: Request, name: str) -> Response:
 
 
 def _check_granted(hub: Hub, token: str, name: str) -> None:
-    hub.grants.check(token)
+    run = hub.grants.check(token)
     check_name(name)
+    if name.startswith("checkpoints/") and not name.startswith(f"checkpoints/{run}/"):
+        raise GrantEnded("It is not for checkpoints of another run.")
     if _is_there(hub, name):
         raise ObjectExists(f"{name}.")
 

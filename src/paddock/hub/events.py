@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from paddock.crypto.canonical import parse
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.moment import Moment
-from paddock.errors import CryptoRefused, PaddockError, RunEndedSilently, RunSpokeBadly, from_dict
+from paddock.errors import CryptoRefused, ObjectNameRefused, PaddockError, RunEndedSilently, RunSpokeBadly, from_dict
+from paddock.store.api import check_name
 
 MAX_EVENTS = 50_000
 MAX_EVENT_BYTES = 256 << 10
@@ -36,7 +37,18 @@ class _Sealed(_Form):
 
 class _Phase(_Form):
     event: Literal["phase"]
-    phase: Literal["booted", "attested", "released", "opened", "running", "sealing", "uploaded"]
+    phase: Literal[
+        "booted",
+        "attested",
+        "released",
+        "opened",
+        "resumed",
+        "running",
+        "checkpoint-refused",
+        "checkpoint-failed",
+        "sealing",
+        "uploaded",
+    ]
     at: Moment
     detail: Annotated[dict[Annotated[str, StringConstraints(max_length=64)], _Public], Field(max_length=64)] = {}
 
@@ -45,6 +57,17 @@ class _Progress(_Form):
     event: Literal["progress"]
     sequence: Annotated[int, Field(ge=0)] = 0
     sealed: Annotated[list[_Sealed], Field(max_length=64)]
+
+
+class Checkpoint(_Form):
+    """A checkpoint that a run says to have stored."""
+
+    event: Literal["checkpoint"]
+    at: Moment
+    number: Annotated[int, Field(ge=1, lt=1 << 53)]
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    asset: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+    objects: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(min_length=1, max_length=4096)]
 
 
 class _FailureSeal(_Form):
@@ -61,6 +84,19 @@ def read_event(event: Json) -> Json | None:
         return form.model_validate(event).model_dump(mode="json")
     except ValidationError:
         return None
+
+
+def read_checkpoint(event: Json, run: str) -> Checkpoint | None:
+    """A checkpoint's event, or None when it has another form or names objects that are not this run's (K-7)."""
+    try:
+        checkpoint = Checkpoint.model_validate(event)
+        below = f"checkpoints/{run}/{checkpoint.id}/"
+        # K-7: these objects will be deleted one day; nobody's but the run's own may be among them.
+        if any(not check_name(name).startswith(below) for name in checkpoint.objects):
+            return None
+    except (ValidationError, ObjectNameRefused):
+        return None
+    return checkpoint
 
 
 def read_failure(event: Json) -> tuple[PaddockError, Json]:

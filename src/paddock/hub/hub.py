@@ -18,7 +18,14 @@ from paddock.crypto.digest import b64, unb64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.signing import SigningKey
 from paddock.engines.engine import STARTED, Engine, OnRunEvent
-from paddock.errors import EncodingRefused, Misconfigured, PaddockError, Unavailable
+from paddock.errors import (
+    EncodingRefused,
+    Misconfigured,
+    NoSuchObject,
+    PaddockError,
+    RunStillEnding,
+    Unavailable,
+)
 from paddock.executors.executor import FINAL_EVENTS, Launch
 from paddock.hub import contracts, runs
 from paddock.hub.grants import Grants
@@ -30,6 +37,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 MAX_UPLOADS = 16
 GIB = 1 << 30
 _FINISH_PAUSES = (0.1, 1.0, 5.0, *[15.0] * 40)
+_ENDING_SECONDS = 10.0
 _log = logging.getLogger("paddock.hub")
 Json = dict[str, Any]
 
@@ -76,10 +84,14 @@ class Hub:
         self.uploads = anyio.CapacityLimiter(MAX_UPLOADS)
         self.blobs = open_store(config.store)
         self.grants = Grants()
+        # Runs that the engine has, until their final event was taken: a later attempt waits for that.
+        self._placed: set[str] = set()
+        self._left = threading.Condition()
         self.database = Database.open(config.database, MIGRATIONS)
         try:
             with self.database.write() as connection:
                 runs.recover(connection, self.now())
+            self._sweep()
             self.engine = config.engine(self._on_run_event)
         except BaseException:
             self.database.close()
@@ -94,13 +106,36 @@ class Hub:
         now = self.now()
         with self.database.write() as connection:
             run, contract, keepers = runs.ask(connection, envelope, now)
+        self._place(Launch(run, contract, self._store_of(run), keepers))
+        return run
+
+    def resume_run(self, run: str, envelope: Envelope) -> Json:
+        """Go on with a run that failed or was cancelled. Raises as `runs.resume`, RunStillEnding and EngineBusy."""
+        with self._left:
+            if not self._left.wait_for(lambda: run not in self._placed, _ENDING_SECONDS):
+                raise RunStillEnding
+        with self.database.write() as connection:
+            contract, keepers, checkpoints = runs.resume(connection, run, envelope, self.now())
+        self._place(Launch(run, contract, self._store_of(run), keepers, checkpoints))
+        self.waiting.tell(run)
+        with self.database.read() as connection:
+            return runs.show(connection, run)
+
+    def _place(self, launch: Launch) -> None:
+        with self._left:
+            self._placed.add(launch.run)
         try:
             # After the commit: the engine's first event must find the run.
-            self.engine.submit(Launch(run, contract, self._store_of(run), keepers))
+            self.engine.submit(launch)
         except PaddockError as error:
-            self._finish(run, {"event": "failed", "error": error.as_dict()})
+            self._finish(launch.run, {"event": "failed", "error": error.as_dict()})
+            self._has_left(launch.run)
             raise
-        return run
+
+    def _has_left(self, run: str) -> None:
+        with self._left:
+            self._placed.discard(run)
+            self._left.notify_all()
 
     def _store_of(self, run: str) -> str:
         if self.config.gateway is None:
@@ -122,6 +157,7 @@ class Hub:
             shown = contracts.cancel(connection, contract, envelope, self.now())
             left = runs.under_way(connection, contract)
         self._stop(left)
+        self._sweep()
         return shown
 
     def close(self) -> None:
@@ -138,14 +174,21 @@ class Hub:
     def _on_run_event(self, run: str, event: Json) -> None:
         name = event.get("event")
         if name in FINAL_EVENTS:
-            self._finish_surely(run, event)
+            try:
+                self._finish_surely(run, event)
+            finally:
+                self._has_left(run)
             return
         with self.database.write() as connection:
             if name == STARTED:
                 runs.started(connection, run, self.now())
+            elif name == "checkpoint":
+                runs.add_checkpoint(connection, run, event)
             else:
                 runs.add_event(connection, run, event)
         self.waiting.tell(run)
+        if name == "checkpoint":
+            self._sweep()
 
     def _finish_surely(self, run: str, event: Json) -> None:
         # A receipt exists once: while the database is full or busy, the engine's thread waits here with it.
@@ -165,6 +208,30 @@ class Hub:
         with self.database.write() as connection:
             runs.finish(connection, run, event, self.now())
         self.waiting.tell(run)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete the checkpoints that nothing will go on from; what cannot be deleted now is tried again next time."""
+        try:
+            with self.database.read() as connection:
+                stale = runs.stale_checkpoints(connection, self.now())
+            gone = [number for number, objects in stale.items() if self._delete_all(objects)]
+            if gone:
+                with self.database.write() as connection:
+                    runs.forget_checkpoints(connection, gone)
+        except Unavailable as error:
+            _log.warning("old checkpoints could not be looked for: %s", error.code)
+
+    def _delete_all(self, objects: list[str]) -> bool:
+        for name in objects:
+            try:
+                self.blobs.delete(name)
+            except NoSuchObject:
+                continue
+            except PaddockError as error:
+                _log.warning("a checkpoint that is no longer needed could not be deleted: %s", error.code)
+                return False
+        return True
 
 
 def load_ledger_key(path: Path) -> SigningKey:

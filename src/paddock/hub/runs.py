@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from paddock.contract.states import FINAL, ContractEvent, ContractState, RunState, next_state
 from paddock.contract.terms import read_terms
@@ -31,12 +32,15 @@ from paddock.hub import contracts, events
 from paddock.hub.journal import record
 from paddock.hub.records import record_of
 from paddock.hub.requests import accept_request
-from paddock.hub.schema import contract_parties, run_events, runs
+from paddock.hub.schema import checkpoints, contract_parties, run_events, runs
 from paddock.hub.schema import contracts as contracts_table
 
 MAX_LISTED = 500
 MAX_EVENTS_AT_ONCE = 500
 ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
+_RESUMABLE = frozenset({RunState.FAILED, RunState.CANCELLED})
+KEPT_CHECKPOINTS = 2
+"""Should the newest one be damaged, the one before it serves."""
 _UNDER_WAY = [RunState.QUEUED.value, RunState.RUNNING.value]
 Json = dict[str, Any]
 
@@ -77,9 +81,44 @@ def ask(connection: Connection, envelope: Envelope, now: datetime) -> tuple[str,
     contracts.apply(connection, row.id, ContractEvent.RUN_START, now, "")
     record(connection, "run.queued", run, envelope.to_json(), now)
     contract = Envelope.from_json(row.envelope.encode())
-    fingerprints = read_terms(contract.payload).fingerprints().values()
-    keepers = {each: record_of(connection, each).keeper.url for each in fingerprints}
-    return run, contract.to_dict(), keepers
+    return run, contract.to_dict(), _keepers_of(connection, contract)
+
+
+def resume(
+    connection: Connection, run: str, envelope: Envelope, now: datetime
+) -> tuple[Json, dict[str, str], list[Json]]:
+    """Accept a signed request to go on with a run that failed or was cancelled.
+
+    Returns:
+        The contract's envelope; the keepers' addresses; and where the run's checkpoints stand, newest first.
+
+    Raises:
+        NotFound, SenderUnknown, NotAParty, RequestRefused, RequestReplayed: as they say.
+        StateRefused: the run has not ended or succeeded, or the contract is not in a state in which it may run (C-14).
+        HubRunsUsedUp: no attempt is left by the hub's count, or no run; the keepers decide.
+    """
+    found = _row(connection, run)
+    request = accept_request(connection, envelope, action="run.resume", members=frozenset({"run"}), now=now)
+    if request.body["run"] != run or not contracts.is_party(connection, found.contract, request.by):
+        raise NotAParty
+    if found.state not in _RESUMABLE:
+        raise StateRefused(f"The run is {found.state}; one that failed or was cancelled can be resumed.")
+    row = connection.execute(select(contracts_table).where(contracts_table.c.number == found.contract)).one()
+    next_state(contracts.state_now(row, now), ContractEvent.RUN_START)  # C-14: also refuses when expired
+    contract = Envelope.from_json(row.envelope.encode())
+    allowed = read_terms(contract.payload).limits.attempts
+    if found.attempt >= allowed:
+        raise HubRunsUsedUp(f"{found.attempt} of {allowed} attempts of the run were used.")
+    if row.succeeded + row.under_way >= row.runs:
+        raise HubRunsUsedUp
+    values = {"state": RunState.QUEUED.value, "ended_at": None, "error": None, "attempt": found.attempt + 1}
+    connection.execute(update(runs).where(runs.c.number == found.number).values(**values))
+    _count(connection, row, under_way=1)
+    contracts.apply(connection, row.id, ContractEvent.RUN_START, now, "")
+    record(connection, "run.resumed", run, envelope.to_json(), now)
+    query = select(checkpoints.c.id, checkpoints.c.asset).where(checkpoints.c.run == found.number)
+    hints = connection.execute(query.order_by(checkpoints.c.seq.desc()).limit(KEPT_CHECKPOINTS)).mappings()
+    return contract.to_dict(), _keepers_of(connection, contract), [dict(each) for each in hints]
 
 
 def may_cancel(connection: Connection, run: str, envelope: Envelope, now: datetime) -> None:
@@ -96,6 +135,11 @@ def may_cancel(connection: Connection, run: str, envelope: Envelope, now: dateti
     if row.state in ENDED:
         raise StateRefused(f"The run has {row.state}.")
     finish(connection, run, {"event": "failed", "error": RunCancelled().as_dict()}, now)
+
+
+def _keepers_of(connection: Connection, contract: Envelope) -> dict[str, str]:
+    fingerprints = read_terms(contract.payload).fingerprints().values()
+    return {each: record_of(connection, each).keeper.url for each in fingerprints}
 
 
 def under_way(connection: Connection, contract: str) -> list[str]:
@@ -124,6 +168,44 @@ def add_event(connection: Connection, run: str, event: Json) -> None:
     text = events.write_event(known)
     if text is not None and row.event_bytes + len(text) <= events.MAX_ALL_BYTES:
         _store(connection, row, known["event"], text)
+
+
+def add_checkpoint(connection: Connection, run: str, event: Json) -> None:
+    """Note where a checkpoint stands, unless the event is of another form or the run has ended."""
+    row = _row(connection, run)
+    known = events.read_checkpoint(event, run)
+    if row.state in ENDED or known is None or row.events >= events.MAX_EVENTS:
+        return
+    values = {"run": row.number, "id": known.id, "asset": known.asset, "objects": json.dumps(known.objects)}
+    connection.execute(insert(checkpoints).values(values))
+    shown = known.model_dump(mode="json", include={"event", "at", "number", "asset"})
+    _store(connection, row, "checkpoint", events.write_event(shown) or "{}")
+
+
+def stale_checkpoints(connection: Connection, now: datetime) -> dict[int, list[str]]:
+    """Checkpoints that nothing will go on from: the objects of each, by its number here.
+
+    All but a run's newest two, and all of a run that succeeded or whose contract is over.
+    """
+    stale: dict[int, list[str]] = {}
+    table = contracts_table
+    query = select(checkpoints, runs.c.state.label("run_state"), table.c.state, table.c.expires)
+    query = query.join(runs, runs.c.number == checkpoints.c.run).join(table, table.c.number == runs.c.contract)
+    kept: dict[int, int] = {}
+    for row in connection.execute(query.order_by(checkpoints.c.seq.desc())):
+        kept[row.run] = kept.get(row.run, 0) + 1
+        over = row.run_state == RunState.SUCCEEDED or (
+            row.run_state in ENDED and contracts.state_now(row, now) in FINAL
+        )
+        if over or kept[row.run] > KEPT_CHECKPOINTS:
+            stale[row.seq] = json.loads(row.objects)
+    return stale
+
+
+def forget_checkpoints(connection: Connection, numbers: Iterable[int]) -> None:
+    """Drop what was noted of these."""
+    for number in numbers:
+        connection.execute(delete(checkpoints).where(checkpoints.c.seq == number))
 
 
 def finish(connection: Connection, run: str, final: Json, now: datetime) -> None:
@@ -159,7 +241,7 @@ def finish(connection: Connection, run: str, final: Json, now: datetime) -> None
 
 
 def recover(connection: Connection, now: datetime) -> list[str]:
-    """End the runs that a crash left under way; their ids. They can be asked for again."""
+    """End the runs that a crash left under way; their ids. They can be resumed, or asked for again."""
     query = select(runs.c.id).where(runs.c.state.in_(_UNDER_WAY)).order_by(runs.c.number)
     left = list(connection.execute(query).scalars())
     for run in left:
@@ -261,4 +343,5 @@ def _summary(connection: Connection, row: Row[Any]) -> Json:
         "started_at": row.started_at,
         "ended_at": row.ended_at,
         "error": None if row.error is None else json.loads(row.error),
+        "attempt": row.attempt,
     }

@@ -1,4 +1,4 @@
-"""The hub's tables. Migration 0001 creates them; a test holds both against each other."""
+"""The hub's tables. The migrations create them; a test holds both against each other."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ runs = Table(
     Column("receipt", Text),
     Column("events", Integer, nullable=False),
     Column("event_bytes", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="1"),
 )
 
 run_events = Table(
@@ -79,6 +80,16 @@ run_events = Table(
     Column("seq", Integer, primary_key=True),
     Column("event", String(16), nullable=False),
     Column("body", Text, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("run", Integer, ForeignKey("runs.number"), nullable=False, index=True),
+    Column("id", String(32), nullable=False),
+    Column("asset", String(71), nullable=False),
+    Column("objects", Text, nullable=False),
 )
 
 requests = Table(

@@ -25,6 +25,7 @@ from paddock.crypto.dsse import Envelope
 from paddock.crypto.moment import read_moment, write_moment
 from paddock.crypto.signing import VerifyKey
 from paddock.errors import (
+    AttemptSuperseded,
     ChallengeRefused,
     CollateralMissing,
     CollateralStale,
@@ -37,6 +38,7 @@ from paddock.errors import (
     RequestReplayed,
     RevocationUnknown,
     Revoked,
+    RunFinished,
     UnwrapRefused,
 )
 from paddock.evidence.binding import Binding
@@ -73,11 +75,15 @@ _SQL_VARIABLES = 500
 
 @dataclass(frozen=True)
 class _Released:
+    contract: str
+    run: str
+    attempt: int
     run_key: str
     sign_key: bytes
     expires: str
     lease_seconds: int
     statement: str
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ class Keeper:
         """Decide, record, and only then answer (R-13).
 
         Returns:
-            `grant` (data keys, HPKE to the run key), `release` and `lease` (signed statements), `verdict` (an EAR
+            `grant` (data keys and the checkpoints' secret, HPKE to the run key), `release` and `lease` (signed statements), `verdict` (an EAR
             token) and `collateral` (what it rests on), both null where no evidence was demanded.
 
         Raises:
@@ -195,9 +201,15 @@ class Keeper:
                 raise
             data_keys = self._unwrap(connection, grant.assets)
             recorded = self._record(connection, request, grant, policy_digest, now)
+            checkpoint = self._checkpoint_secret(connection, grant, now)
         # R-13: the transaction is on disk; from here on the release has happened, whether or not the answer arrives.
         public = self._home.keys.public()
-        secret = canonical({asset: b64(key.raw()) for asset, key in data_keys.items()})
+        secret = canonical(
+            {
+                "checkpoint": None if checkpoint is None else b64(checkpoint.raw()),
+                "keys": {asset: b64(key.raw()) for asset, key in data_keys.items()},
+            }
+        )
         sealed = request.binding.keys.seal.seal(secret, grant_info(grant.contract.id, grant.run, public.fingerprint()))
         lease = self._lease(
             contract=grant.contract.id,
@@ -207,6 +219,7 @@ class Keeper:
             now=now,
             seconds=grant.contract.terms.limits.lease_seconds,
             expires=grant.contract.terms.expires,
+            final=False,
         )
         return {
             "grant": b64(sealed),
@@ -217,17 +230,20 @@ class Keeper:
         }
 
     def renew(self, envelope: Envelope) -> dict[str, Any]:
-        """Renew a run's lease.
+        """Renew a run's lease: `{"contract", "run", "final"}`. After a final one the run gets nothing more (R-23).
 
         Raises:
             LeaseRefused: no such release, or the contract expired meanwhile.
+            AttemptSuperseded: a later attempt of the run was granted keys (R-22).
+            RunFinished: its final lease was given, and this is not asked again for that.
             Revoked: the party revoked the contract or one of its assets (R-17).
             RequestRefused: not signed by the run's key.
         """
         now = self._clock()
         sender = claimed_sender(envelope)
         with self._database.write() as connection:
-            contract, row = self._released_to(connection, sender)
+            row = self._released_to(connection, sender)
+            contract = row.contract
             request = verify_request(
                 envelope,
                 VerifyKey(row.sign_key),
@@ -236,25 +252,27 @@ class Keeper:
                 sender=row.run_key,
                 now=now,
             )
-            run = request.body.get("run")
-            if request.body != {"contract": contract, "run": run} or not self._is_run(
-                connection, contract, run, sender
-            ):
+            final = request.body.get("final")
+            if request.body != {"contract": contract, "run": row.run, "final": final} or not isinstance(final, bool):
                 raise LeaseRefused("It was asked for another run than keys were released to.")
             self._remember(connection, request, now)
+            self._check_newest(connection, row, final=final)
             revoked = self._revoked(connection, contract, self._assets_of(row))
             if revoked is not None:  # R-17
                 raise Revoked(revoked)
             if now >= read_moment(row.expires):
                 raise LeaseRefused(f"The contract expired at {row.expires}.")
+            if final and not row.finished:
+                self._finish(connection, row, now)
         lease = self._lease(
             contract=contract,
-            run=str(run),
+            run=row.run,
             run_key=row.run_key,
             nonce=request.nonce,
             now=now,
             seconds=row.lease_seconds,
             expires=row.expires,
+            final=final,
         )
         return {"lease": lease.sign(self._home.keys).to_dict()}
 
@@ -297,6 +315,7 @@ class Keeper:
             row = {"subject": subject, "reason": reason[:500], "at": write_moment(now)}
             connection.execute(insert(tables.revocations).values(row))
             index = self._append(connection, {"act": "revoke", "subject": subject, "at": write_moment(now)})
+            self._forget_checkpoints(connection, str(subject))
         return {"subject": subject, "ledger_index": index}
 
     def set_policy(self, envelope: Envelope) -> dict[str, Any]:
@@ -374,15 +393,18 @@ class Keeper:
         contract = contract_id(request.contract.payload)
         assets = {item.asset for item in read_terms(request.contract.payload).inputs.values()}
         under = tables.released.c.contract == contract
-        used = connection.execute(select(func.count()).select_from(tables.released).where(under)).scalar_one()
-        this_run = select(tables.released.c.run_key).where(under, tables.released.c.run == request.binding.run)
+        runs = select(func.count()).select_from(tables.released).where(under, tables.released.c.attempt == 1)
+        columns = (tables.released.c.run_key, tables.released.c.finished)
+        this_run = select(*columns).where(under, tables.released.c.run == request.binding.run)
+        attempts = connection.execute(this_run.order_by(tables.released.c.attempt)).all()
         return KeeperFacts(
             party=self._home.party,
             keeper=self._home.keys.public(),
             challenge=self._issued(connection, own_nonce),
             revoked=self._revoked(connection, contract, assets),
-            runs_used=used,
-            released_to=connection.execute(this_run).scalar_one_or_none(),
+            runs_used=connection.execute(runs).scalar_one(),
+            attempts=tuple(row.run_key for row in attempts),
+            finished=any(row.finished for row in attempts),
             deposits=frozenset(self._known(connection, tables.deposits.c.asset, assets)),
         )
 
@@ -428,7 +450,11 @@ class Keeper:
     ) -> _Recorded:
         """Write the release down: counters, challenge, verdict, ledger (R-13, R-19)."""
         binding, terms, nonce = request.binding, grant.contract.terms, self._own_nonce(request.binding)
-        where = (tables.released.c.contract == grant.contract.id) & (tables.released.c.run == grant.run)
+        where = (
+            (tables.released.c.contract == grant.contract.id)
+            & (tables.released.c.run == grant.run)
+            & (tables.released.c.attempt == grant.attempt)
+        )
         evidence = None if request.evidence is None else request.evidence.digest()
         if grant.is_retry:
             columns = (tables.released.c.statement, tables.released.c.verdict, tables.released.c.collateral)
@@ -448,6 +474,7 @@ class Keeper:
             "verdict": None if verdict is None else sha256_id(verdict.encode("ascii")),
             "measurement": None if grant.verdict is None else grant.verdict.environment.measurement,
             "simulated": grant.verdict is not None and grant.verdict.simulated,
+            "attempt": grant.attempt,
             "at": write_moment(now),
         }
         index = self._append(connection, {"act": "release", **public})
@@ -455,6 +482,7 @@ class Keeper:
         row = {
             "contract": grant.contract.id,
             "run": grant.run,
+            "attempt": grant.attempt,
             "run_key": binding.keys.fingerprint(),
             "run_sign_key": binding.keys.sign.raw,
             "expires": terms.expires,
@@ -462,6 +490,7 @@ class Keeper:
             "statement": statement.to_bytes().decode("ascii"),
             "verdict": verdict,
             "collateral": collateral,
+            "finished": False,
         }
         connection.execute(delete(tables.released).where(where))
         connection.execute(insert(tables.released).values(row))
@@ -492,25 +521,78 @@ class Keeper:
     def _append(self, connection: Connection, entry: dict[str, Any]) -> int:
         return log.append(connection, canonical(entry))
 
-    def _released_to(self, connection: Connection, run_key: str) -> tuple[str, _Released]:
+    def _released_to(self, connection: Connection, run_key: str) -> _Released:
         row = connection.execute(select(tables.released).where(tables.released.c.run_key == run_key)).first()
         if row is None:
             raise LeaseRefused("No keys were released to this run.")
-        return row.contract, _Released(row.run_key, row.run_sign_key, row.expires, row.lease_seconds, row.statement)
+        return _Released(
+            contract=row.contract,
+            run=row.run,
+            attempt=row.attempt,
+            run_key=row.run_key,
+            sign_key=row.run_sign_key,
+            expires=row.expires,
+            lease_seconds=row.lease_seconds,
+            statement=row.statement,
+            finished=row.finished,
+        )
 
-    def _is_run(self, connection: Connection, contract: str, run: object, run_key: str) -> bool:
-        row = connection.execute(
-            select(tables.released.c.run_key).where(
-                tables.released.c.contract == contract, tables.released.c.run == str(run)
-            )
-        ).first()
-        return row is not None and row.run_key == run_key
+    def _check_newest(self, connection: Connection, row: _Released, *, final: bool) -> None:
+        run = (tables.released.c.contract == row.contract) & (tables.released.c.run == row.run)
+        newest = connection.execute(select(func.max(tables.released.c.attempt)).where(run)).scalar_one()
+        if row.attempt != newest:  # R-22
+            raise AttemptSuperseded
+        if row.finished and not final:  # R-23
+            raise RunFinished
+
+    def _finish(self, connection: Connection, row: _Released, now: datetime) -> None:
+        """Give the run no keys from now on, and forget what its checkpoints are sealed under (R-23, R-24)."""
+        table, secrets_table = tables.released, tables.checkpoint_secrets
+        run = (table.c.contract == row.contract) & (table.c.run == row.run)
+        connection.execute(update(table).where(run, table.c.attempt == row.attempt).values(finished=True))
+        kept = (secrets_table.c.contract == row.contract) & (secrets_table.c.run == row.run)
+        connection.execute(delete(secrets_table).where(kept))
+        entry = {"act": "finish", "contract": row.contract, "run": row.run, "run_key": row.run_key}
+        self._append(connection, {**entry, "at": write_moment(now)})
+
+    def _forget_checkpoints(self, connection: Connection, subject: str) -> None:
+        """What runs under a revoked contract, or over a revoked asset, left behind is never opened again (R-24)."""
+        released, table = tables.released, tables.checkpoint_secrets
+        about = select(released.c.contract, released.c.run).where(released.c.statement.contains(subject))
+        for contract, run in set(connection.execute(about).all()):
+            connection.execute(delete(table).where(table.c.contract == contract, table.c.run == run))
+
+    def _checkpoint_secret(self, connection: Connection, grant: Grant, now: datetime) -> DataKey | None:
+        """This keeper's part of what the run's checkpoints are sealed under: the same for each attempt (R-24)."""
+        if grant.contract.terms.limits.attempts == 1:
+            return None
+        table, purpose = tables.checkpoint_secrets, f"checkpoint/{grant.run}"
+        where = (table.c.contract == grant.contract.id) & (table.c.run == grant.run)
+        wrapped = connection.execute(select(table.c.wrapped).where(where)).scalar_one_or_none()
+        if wrapped is not None:
+            return DataKey.unwrap(wrapped, self._home.keys.seal, grant.contract.id, purpose)
+        secret = DataKey.generate()
+        wrapped = secret.wrap(self._home.keys.public().seal, grant.contract.id, purpose)
+        connection.execute(delete(table).where(table.c.expires < write_moment(now)))
+        expires = grant.contract.terms.expires
+        row = {"contract": grant.contract.id, "run": grant.run, "wrapped": wrapped, "expires": expires}
+        connection.execute(insert(table).values(row))
+        return secret
 
     def _assets_of(self, row: _Released) -> list[str]:
         return ReleaseStatement.model_validate_json(row.statement).assets
 
     def _lease(
-        self, *, contract: str, run: str, run_key: str, nonce: str, now: datetime, seconds: int, expires: str
+        self,
+        *,
+        contract: str,
+        run: str,
+        run_key: str,
+        nonce: str,
+        now: datetime,
+        seconds: int,
+        expires: str,
+        final: bool,
     ) -> LeaseStatement:
         until = min(now + timedelta(seconds=seconds), read_moment(expires))
         return LeaseStatement(
@@ -520,6 +602,7 @@ class Keeper:
             run_key=run_key,
             keeper=self._fingerprint,
             nonce=nonce,
+            final=final,
             until=write_moment(until),
         )
 

@@ -31,6 +31,7 @@ released = Table(
     metadata,
     Column("contract", String(71), primary_key=True),
     Column("run", String(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
     Column("run_key", String(64), nullable=False),
     Column("run_sign_key", LargeBinary, nullable=False),
     Column("expires", String(20), nullable=False),
@@ -38,7 +39,16 @@ released = Table(
     Column("statement", Text, nullable=False),
     Column("verdict", Text, nullable=True),
     Column("collateral", LargeBinary, nullable=True),
+    Column("finished", Boolean, nullable=False),
     Index("released_by_run_key", "run_key"),
+)
+checkpoint_secrets = Table(
+    "checkpoint_secrets",
+    metadata,
+    Column("contract", String(71), primary_key=True),
+    Column("run", String(32), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("expires", String(20), nullable=False),
 )
 revocations = Table(
     "revocations",

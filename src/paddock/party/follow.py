@@ -84,7 +84,13 @@ def follow(party: Party, run: str) -> Iterator[tuple[Followed, Phase | ProgressM
 
 def _item(party: Party, seen: Followed, event: dict[str, Any]) -> Phase | ProgressMessage | None:
     kind = event.get("event")
+    if kind == "checkpoint":
+        return Phase("checkpoint", str(event.get("at")), {"number": event.get("number")})
     if kind == "phase":
+        if event.get("phase") == "booted":
+            # Another attempt, with a run key of its own: nothing will prove the numbers of the one before it (V-11).
+            seen.error, seen.next_sequence = None, 0
+            seen.messages.clear()
         detail = event.get("detail")
         return Phase(str(event.get("phase")), str(event.get("at")), detail if isinstance(detail, dict) else {})
     if kind == "failed":

@@ -109,6 +109,10 @@ class HubClient:
         """Cancel a run."""
         return self._client.post(f"/v1/runs/{run}/cancel", request.to_dict())
 
+    def resume_run(self, run: str, request: Envelope) -> dict[str, Any]:
+        """Go on with a run."""
+        return self._client.post(f"/v1/runs/{run}/resume", request.to_dict())
+
     def receipt(self, run: str) -> Envelope:
         """A run's receipt: unverified."""
         return _envelope(self._client.get(f"/v1/runs/{run}/receipt"))

@@ -544,6 +544,24 @@ class Party:
         write_json(self.home.run_file(run), {"contract": proposal.id})
         return run
 
+    def resume_run(self, run: str) -> str:
+        """Go on with a run that failed or was cancelled, from its newest checkpoint; the contract's id.
+
+        Raises:
+            NotFound, NotAParty, StateRefused, HubRunsUsedUp, RunStillEnding: as the hub says.
+            HubAnswerRefused: the hub says that it is of a contract which this home does not know as its own.
+        """
+        contract = self.asked_for(run)
+        if contract is None:
+            # Somebody else asked for it: the hub's word on the contract, which this home must have signed (V-13).
+            contract = str(self.hub.run(run).get("contract"))
+            if self.signed_contract(contract) is None:
+                raise HubAnswerRefused("It says that the run is of a contract that was not signed here.")
+        self.hub.resume_run(run, self._request("run.resume", {"run": run}))
+        if self.asked_for(run) is None:
+            write_json(self.home.run_file(run), {"contract": contract})
+        return contract
+
     def asked_for(self, run: str) -> str | None:
         """The contract of which this home asked for that run, or None if somebody else asked."""
         if not _RUN.fullmatch(run):

@@ -65,6 +65,7 @@ class Receipt(_Strict):
     keepers: dict[str, KeeperReceipt]
     inputs: dict[str, _Digest]
     outputs: dict[str, OutputReceipt]
+    resumed: _Digest | None
     started: Moment
     ended: Moment
 

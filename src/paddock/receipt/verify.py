@@ -152,6 +152,8 @@ def _check_keeper(receipt: Receipt, contract: SignedContract, binding: Binding, 
         raise ReceiptMismatch(f"The keeper of '{name}' released keys to another run.")
     if (lease.contract, lease.run, lease.run_key, lease.keeper) != expected:
         raise ReceiptMismatch(f"The lease of the keeper of '{name}' is for another run.")
+    if not lease.final:  # V-16
+        raise ReceiptMismatch(f"The keeper of '{name}' did not let the run end: there may be another receipt of it.")
     if read_moment(receipt.ended) > read_moment(lease.until):
         raise ReceiptMismatch(f"The lease of the keeper of '{name}' had ended.")
     _check_verdict(receipt, name, row, release, keeper.sign)

@@ -3,7 +3,7 @@
 Everything that decides is an argument: the request as received, the facts of the keeper's own durable state, its trust
 policy, its clock. The caller loads the facts and records the grant in one transaction (R-13, `keeper/`).
 
-Source: docs/spec/release.md (R-1 to R-12).
+Source: docs/spec/release.md (R-1 to R-12, R-21 to R-23).
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from paddock.crypto.identity import PublicKeys
 from paddock.crypto.moment import read_moment
 from paddock.errors import (
     AssetNotDeposited,
+    AttemptSuperseded,
     ChallengeRefused,
     ContractNotInForce,
     EvidenceMissing,
     NotOurContract,
     Revoked,
+    RunFinished,
     RunKeyChanged,
     RunsUsedUp,
 )
@@ -69,7 +71,8 @@ class KeeperFacts:
         challenge: the challenge whose nonce the request quotes, if this keeper ever issued it.
         revoked: why the contract or one of its assets was revoked, or None.
         runs_used: how many runs under this contract were granted keys.
-        released_to: fingerprint of the run key that this very run was granted keys for, or None.
+        attempts: fingerprints of the run keys that this very run was granted keys for, one for each attempt, in order.
+        finished: whether its last lease was given.
         deposits: asset ids whose data keys are deposited here.
     """
 
@@ -78,7 +81,8 @@ class KeeperFacts:
     challenge: IssuedChallenge | None
     revoked: str | None
     runs_used: int
-    released_to: str | None
+    attempts: tuple[str, ...]
+    finished: bool
     deposits: frozenset[str]
 
 
@@ -92,6 +96,7 @@ class Grant:
         run: the run's id.
         assets: assets whose keys are released, in input-name order.
         verdict: what the evidence was found to be; None only at a level that demands none.
+        attempt: which one of the run's attempts it is, from 1.
         is_retry: the same run with the same key was granted before; it does not count again.
     """
 
@@ -100,6 +105,7 @@ class Grant:
     run: str
     assets: tuple[str, ...]
     verdict: Verdict | None
+    attempt: int
     is_retry: bool
 
 
@@ -117,7 +123,8 @@ def decide(
     7. The evidence is what the policy demands: genuine, fresh, and each piece carries this binding (R-7).
     8. It satisfies the level, and is simulated only if all parties signed that (R-8).
     9. The measurement of each piece is one that all parties signed (R-9).
-    10. Runs are left, or this is the same run with the same key again (R-10, R-11).
+    10. Runs are left; or this is the same run again, which has not ended: with the same key, or with a new one while
+        attempts are left (R-10, R-11, R-21 to R-23).
     11. Every input of this party is deposited here (R-12).
 
     Raises:
@@ -142,15 +149,23 @@ def decide(
     # 8. and 9. R-8, R-9
     if verdict is not None:
         check_environment(contract.terms, verdict)
-    # 10. R-10, R-11
-    is_retry = _check_runs(contract.terms, request.binding, facts)
+    # 10. R-10, R-11, R-21 to R-23
+    attempt = _check_runs(contract.terms, request.binding, facts)
     # 11. R-12
     assets = []
     for name, item in sorted(contract.terms.inputs_of(party)):
         if item.asset not in facts.deposits:
             raise AssetNotDeposited(f"The key of input '{name}' is not deposited here.")
         assets.append(item.asset)
-    return Grant(contract, party, request.binding.run, tuple(dict.fromkeys(assets)), verdict, is_retry)
+    return Grant(
+        contract=contract,
+        party=party,
+        run=request.binding.run,
+        assets=tuple(dict.fromkeys(assets)),
+        verdict=verdict,
+        attempt=attempt,
+        is_retry=attempt <= len(facts.attempts),
+    )
 
 
 def _own_party(terms: Terms, facts: KeeperFacts) -> str:
@@ -179,7 +194,7 @@ def _check_challenge(contract: SignedContract, binding: Binding, facts: KeeperFa
         raise ChallengeRefused("The nonce was issued for another contract or run.")
     if now >= issued.expires:
         raise ChallengeRefused("The nonce has expired.")
-    if issued.used and facts.released_to != binding.keys.fingerprint():
+    if issued.used and facts.attempts[-1:] != (binding.keys.fingerprint(),):
         raise ChallengeRefused("The nonce was used already.")
 
 
@@ -200,11 +215,20 @@ def _verdict(
     )
 
 
-def _check_runs(terms: Terms, binding: Binding, facts: KeeperFacts) -> bool:
-    if facts.released_to is not None:
-        if facts.released_to != binding.keys.fingerprint():  # R-11: the same run id with another key is no retry.
-            raise RunKeyChanged
-        return True
-    if facts.runs_used >= terms.runs:  # R-10
-        raise RunsUsedUp(f"{terms.runs} of {terms.runs} runs were used.")
-    return False
+def _check_runs(terms: Terms, binding: Binding, facts: KeeperFacts) -> int:
+    """The number of the attempt that this is."""
+    key = binding.keys.fingerprint()
+    if facts.finished:  # R-23: it has had its results.
+        raise RunFinished
+    used = len(facts.attempts)
+    if not used:
+        if facts.runs_used >= terms.runs:  # R-10
+            raise RunsUsedUp(f"{terms.runs} of {terms.runs} runs were used.")
+        return 1
+    if key == facts.attempts[-1]:  # R-11: a retry
+        return used
+    if key in facts.attempts:  # R-22: what was given up does not come back.
+        raise AttemptSuperseded
+    if used >= terms.limits.attempts:  # R-21
+        raise RunKeyChanged(f"{used} of {terms.limits.attempts} attempts were used.")
+    return used + 1

@@ -43,6 +43,7 @@ class ReleaseStatement(BaseModel):
     verdict: _Digest | None
     measurement: _Digest | None
     simulated: bool
+    attempt: Annotated[int, Field(ge=1)]
     at: Moment
     ledger_index: Annotated[int, Field(ge=0)]
 
@@ -56,7 +57,10 @@ class ReleaseStatement(BaseModel):
 
 
 class LeaseStatement(BaseModel):
-    """The run with this key may go on until `until`. `nonce` is the asker's, so that no lease is replayed."""
+    """The run with this key may go on until `until`. `nonce` is the asker's, so that no lease is replayed.
+
+    After a `final` one its keeper gives the run no other, nor keys (R-23).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -66,6 +70,7 @@ class LeaseStatement(BaseModel):
     run_key: _Fingerprint
     keeper: _Fingerprint
     nonce: _Run
+    final: bool
     until: Moment
 
     def sign(self, keys: PrivateKeys) -> Envelope:

@@ -97,8 +97,8 @@ def proposal(participants: Sequence[Participant], changes: Mapping[str, Any] | N
             for each in participants
         },
         "inputs": {
-            "network": {"owner": owner, "asset": sha256_id(b"network"), "kind": "program"},
-            "records": {"owner": owner, "asset": sha256_id(b"records"), "kind": "dataset"},
+            "network": {"owner": owner, "asset": sha256_id(b"network"), "kind": "program", "view": "auto"},
+            "records": {"owner": owner, "asset": sha256_id(b"records"), "kind": "dataset", "view": "auto"},
         },
         "steps": [
             {
@@ -110,7 +110,7 @@ def proposal(participants: Sequence[Participant], changes: Mapping[str, Any] | N
         ],
         "outputs": {"weights": {"source": "training.weights", "to": names}},
         "environment": {"measurements": [sha256_id(b"runtime")], "simulated": True},
-        "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30},
+        "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30, "attempts": 2, "checkpoint_seconds": 60},
         **(changes or {}),
     }
     return propose(Terms.model_validate(terms, strict=False))

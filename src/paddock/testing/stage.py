@@ -33,8 +33,11 @@ expires = {expires}
 runs = {runs}
 parties = ["north", "modelco"]
 limits.lease_seconds = {lease_seconds}
+limits.attempts = {attempts}
+limits.checkpoint_seconds = {checkpoint_seconds}
 environment.simulated = {simulated}
 inputs.records.asset = "north/records"
+inputs.records.view = "{view}"
 inputs.net.asset = "modelco/{program}"
 outputs.weights = {{ from = "training.weights", to = ["modelco"] }}
 outputs.curve = {{ from = "training.curve", to = ["modelco", "north"] }}
@@ -141,6 +144,9 @@ class Stage:
             "expires": write_moment(datetime.now(UTC) + timedelta(seconds=seconds)),
             "runs": 10,
             "lease_seconds": 30,
+            "attempts": 3,
+            "checkpoint_seconds": 1,
+            "view": "auto",
             "simulated": "true",
             "program": "net",
             "epochs": 2,

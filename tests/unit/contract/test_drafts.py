@@ -31,11 +31,13 @@ def test_what_a_draft_leaves_out_is_filled_in_visibly() -> None:
 
 def test_a_draft_says_what_it_wants() -> None:
     other = "sha256:" + "1" * 64
-    text = DRAFT.replace("environment.simulated = true", "").replace("runs = 2\n", "")
+    text = DRAFT.replace("environment.simulated = true\nlimits.attempts = 2\n", "").replace("runs = 2\n", "")
+    text = text.replace('asset = "north/records"', 'asset = "north/records"\nview = "staged"')
     terms = _resolve(text + f'\n[environment]\nmeasurements = ["this", "{other}"]\n[limits]\nlease_seconds = 5\n')
     assert terms.environment.measurements == (MEASUREMENT, other)
     assert not terms.environment.simulated
-    assert terms.limits.lease_seconds == 5
+    assert (terms.limits.lease_seconds, terms.limits.attempts, terms.limits.checkpoint_seconds) == (5, 3, 300)
+    assert (terms.inputs["north"].view, terms.inputs["south"].view) == ("staged", "auto")
     assert terms.runs == 1
 
 
@@ -67,13 +69,13 @@ def test_an_expiry_is_written_in_one_way(expires: str, written: str) -> None:
         (r"parties = .*", "parties = ['north', 1]", "needs a list"),
         (r"parties = .*", "parties = 'north'", "needs a list"),
         (r"parties = .*", "parties = ['south', 'east', 'modelco', 'clinic']", "who is not in parties"),
-        (r'asset = "north/records"', "asset = 1", "inputs.north needs exactly"),
-        (r'asset = "north/records"', 'asset = "north/records"\nkind = "dataset"', "inputs.north needs exactly"),
+        (r'asset = "north/records"', "asset = 1", "inputs.north needs asset"),
+        (r'asset = "north/records"', 'asset = "north/records"\nkind = "dataset"', "inputs.north needs asset"),
         (r"environment.simulated = true", "environment = 1", "environment"),
         (r"environment.simulated = true", "environment.debug = true", "may have measurements"),
         (r"environment.simulated = true", "environment.measurements = 'this'", "is a list"),
         (r"environment.simulated = true", "environment.measurements = [[]]", "measurements"),
-        (r"environment.simulated = true", "limits = 1", "limits"),
+        (r"limits.attempts = 2", "limits = 1", "limits"),
         (r"environment.simulated = true", "level = ['L5']", "level"),
         (r"seed = 7", 'seed = 7\nnote = "\\u001b[2J"', "control or formatting"),
         (r'kind = "train"', 'kind = "train"\nimage = "x"', "may have name, kind"),

@@ -20,7 +20,7 @@ from paddock.crypto.moment import read_moment, write_moment
 from paddock.evidence import EvidenceSet
 from paddock.keeper import keeper as keeper_module
 from paddock.keeper.web import create_keeper_app
-from paddock.release import grant_info, read_lease, read_release
+from paddock.release import ReleaseStatement, grant_info, read_lease, read_release
 from paddock.service.serve import BackgroundServer, Served
 from tests.fixtures.cast import NAMES, NOW, RUN, STRANGER, contract, member, private_keys, signed
 from tests.fixtures.keepers import KeptBy, bound_to, data_key, deposit_all, make_keeper, release_body
@@ -126,7 +126,7 @@ def test_a_run_that_proves_itself_gets_the_data_keys(asked: Asked) -> None:
     answer = asked.post("/v1/releases", asked.asking())
     opened = parse(RUN_KEYS.seal.open(unb64(answer["grant"]), grant_info(asked.agreed.id, RUN, asked.fingerprint)))
     asset = asked.agreed.terms.inputs["north"].asset
-    assert opened == {asset: b64(data_key(asset).raw())}
+    assert opened["keys"] == {asset: b64(data_key(asset).raw())}
     statement = _statement(asked, answer)
     assert (statement.run, statement.assets, statement.simulated) == (RUN, [asset], True)
 
@@ -157,9 +157,13 @@ def test_a_retry_with_a_new_proof_and_the_same_key_is_not_counted(asked: Asked) 
     assert len(asked.account()["releases"]) == 2
 
 
-def test_another_key_for_the_same_run_is_refused(asked: Asked) -> None:
+def test_no_more_keys_for_the_same_run_than_attempts(asked: Asked) -> None:
     asked.deposit()
     asked.post("/v1/releases", asked.asking())
+    asked.post("/v1/releases", asked.asking(keys=private_keys("second")))
+    statements = [ReleaseStatement.model_validate_json(text) for text in asked.account()["releases"]]
+    assert [statement.attempt for statement in statements] == [1, 2]
+    asked.refused("/v1/releases", asked.asking(), "E-RELEASE-18")
     asked.refused("/v1/releases", asked.asking(keys=private_keys("other")), "E-RELEASE-11")
 
 
@@ -180,7 +184,7 @@ def test_a_run_renews_its_lease(asked: Asked) -> None:
     asked.post("/v1/releases", asked.asking())
     renewal = Request(
         action="lease.renew",
-        body={"contract": asked.agreed.id, "run": RUN},
+        body={"contract": asked.agreed.id, "run": RUN, "final": False},
         audience=asked.fingerprint,
         by=RUN_KEYS.public().fingerprint(),
         at=NOW,
@@ -430,7 +434,7 @@ def test_a_contract_of_the_greatest_size_fits_into_the_ledger(asked: Asked) -> N
 
     def many(value: Json) -> None:
         inputs = {
-            f"i{number}": {"owner": "north", "asset": f"sha256:{number:064x}", "kind": "dataset"}
+            f"i{number}": {"owner": "north", "asset": f"sha256:{number:064x}", "kind": "dataset", "view": "auto"}
             for number in range(511)
         }
         value["inputs"] = {**inputs, "network": value["inputs"]["network"]}

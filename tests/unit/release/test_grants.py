@@ -35,7 +35,7 @@ def test_every_party_decides_by_one_proof() -> None:
 
 def test_a_retry_is_told_apart() -> None:
     asked = request()
-    known = facts(asked, released_to=RUN_KEYS.public().fingerprint(), runs_used=2)
+    known = facts(asked, attempts=(RUN_KEYS.public().fingerprint(),), runs_used=2)
     assert judge(asked, known).is_retry
     assert not judge(asked).is_retry
 
