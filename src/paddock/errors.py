@@ -1058,6 +1058,13 @@ class LocalFileRefused(Misconfigured):
     action = "Correct what is named: only regular files and folders are sealed, and nothing is overwritten unasked."
 
 
+class ViewUnavailable(Unavailable):
+    """The view of an input that the contract names cannot be had in this environment."""
+
+    code = "E-STORE-13"
+    action = "Have the parties sign another view, or auto; or run it where FUSE or more memory is at hand."
+
+
 class StagingRefused(Misconfigured):
     """Plain files could reach a disk here."""
 

@@ -628,6 +628,7 @@ def test_l2_the_enclave_asks_again_before_the_first_step() -> None:
         run_steps(
             raised,
             {},
+            memory_limit_bytes=1 << 30,
             check=lambda: None,
             progress=lambda *_: None,
             entered=lambda step: entered.append(step.name),

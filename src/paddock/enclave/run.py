@@ -9,6 +9,7 @@ import importlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,13 +31,13 @@ from paddock.enclave.leases import Leases
 from paddock.enclave.outputs import seal_outputs
 from paddock.enclave.progress import ProgressSealer
 from paddock.enclave.steps import run_steps
+from paddock.enclave.views import open_views
 from paddock.errors import EvidenceMissing
 from paddock.evidence.binding import Binding
 from paddock.evidence.claims import EvidenceSet
 from paddock.receipt.statement import KeeperReceipt, OutputReceipt, Receipt, sign_receipt
 from paddock.seal import DataKey, VolumeReader
 from paddock.store import Store, open_store
-from paddock.views import VolumeFiles
 
 
 def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> Envelope:
@@ -62,19 +63,20 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
         proved = proving.result()
     # 5.
     progress = ProgressSealer(contract, launch.run, keys, events)
-    try:
+    with ExitStack() as views:
+        views.callback(progress.close)
         resumed = proved.checkpoints.newest(launch.checkpoints)
+        inputs, room = open_views(contract.terms, proved.inputs, views)
         made = run_steps(
             contract.terms,
-            proved.inputs,
+            inputs,
+            memory_limit_bytes=room,
             check=proved.leases.check,
             progress=lambda step, value: progress.report(step, value.step, value.total, value.values),
             entered=lambda step: events.phase("running", step=step.name, kind=step.kind),
             checkpoints=proved.checkpoints,
             resumed=resumed,
         )
-    finally:
-        progress.close()
     # 6.
     events.phase("sealing")
     outputs = seal_outputs(contract, launch.run, made, proved.store)
@@ -106,7 +108,7 @@ class _Proved:
     granted: Mapping[str, Granted]
     leases: Leases
     store: Store
-    inputs: dict[str, VolumeFiles]
+    inputs: dict[str, VolumeReader]
     checkpoints: RunCheckpoints
 
 
@@ -139,13 +141,13 @@ def _media_types(evidence: EvidenceSet | None) -> str | None:
     return None if evidence is None else ", ".join(sorted(piece.media_type for piece in evidence.pieces.values()))
 
 
-def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store: Store) -> dict[str, VolumeFiles]:
+def _open_inputs(contract: SignedContract, granted: Mapping[str, Granted], store: Store) -> dict[str, VolumeReader]:
     inputs = {}
     for name, item in sorted(contract.terms.inputs.items()):
         reader = VolumeReader.open(item.asset, store, _owners_key(granted, item))
         # L-7
         check_padding(contract.terms.level, name, padded=reader.manifest.padding != "none")
-        inputs[name] = VolumeFiles(reader)
+        inputs[name] = reader
     return inputs
 
 

@@ -16,6 +16,7 @@ def run_steps(
     terms: Terms,
     inputs: Mapping[str, Files],
     *,
+    memory_limit_bytes: int,
     check: Callable[[], None],
     progress: Callable[[str, Progress], None],
     entered: Callable[[StepTerms], None],
@@ -27,6 +28,7 @@ def run_steps(
     Args:
         terms: the signed terms.
         inputs: each input's opened volume.
+        memory_limit_bytes: what data and tensors of a step may take together.
         check: raises when the run must end.
         progress: takes a step's name and its progress.
         entered: called as a step begins.
@@ -64,7 +66,7 @@ def run_steps(
             inputs=roles,
             progress=_named(progress, step.name),
             check=check,
-            memory_limit_bytes=terms.limits.memory_bytes,
+            memory_limit_bytes=memory_limit_bytes,
             checkpoints=StepCheckpoints(
                 checkpoints, step.name, dict(made), resumed.state if resumed and number == first else None
             ),

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from paddock.executors.executor import EVENTS, FINAL_EVENTS, ExecutionState, Jso
 
 ENCLAVE = (sys.executable, "-I", "-m", "paddock.enclave")
 MEASURE = (sys.executable, "-I", "-m", "paddock.cli.main", "measure", "--json")
+_MEMORY = Path("/dev/shm")  # noqa: S108 - where views stage files, under a name with their process's number
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _MEASURE_SECONDS = 120
@@ -292,6 +294,9 @@ class _Execution:
                 os.killpg(process.pid, signal.SIGKILL)
             self._reaped = True
             process.wait()
+        for left in _MEMORY.glob(f"paddock-{process.pid}-*"):
+            # Inputs that it had staged in memory: what a killed process leaves of plaintext goes with it.
+            shutil.rmtree(left, ignore_errors=True)
         self._gone.set()
 
     def _signal(self, number: signal.Signals) -> bool:

@@ -15,6 +15,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from paddock.seal.reader import VolumeFile, VolumeReader
 Progress = Callable[[int], None]
 _MEMORY = {"tmpfs", "ramfs"}
 _PAGE = mmap.PAGESIZE
+_PREFIX = "paddock-"
+_YOUNG_SECONDS = 10.0
+"""A folder that is younger may have been made and not locked yet."""
 _MAPPED_BYTES = 1 << 20
 """Files from this size on are opened straight into their pages."""
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -88,6 +92,27 @@ def _unescaped(place: str) -> str:
     )
 
 
+def remove_left(parent: Path) -> list[Path]:
+    """Remove what processes that were killed left staged below a folder in memory; the folders removed."""
+    removed = []
+    for folder in parent.glob(f"{_PREFIX}*"):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(descriptor)
+            if status.st_uid == os.geteuid() and time.time() - status.st_ctime > _YOUNG_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(descriptor)
+    return removed
+
+
 class StagedFolder:
     """A volume's files in a fresh folder in memory, readable by this user alone; removed when the block ends.
 
@@ -123,8 +148,12 @@ class StagedFolder:
         needed = sum(-(-file.size // _PAGE) * _PAGE for file in reader.iter_files())
         if needed > free.f_bavail * free.f_frsize:
             raise NoRoomInMemory(f"{needed} bytes are needed, {free.f_bavail * free.f_frsize} are free in {parent}.")
-        self.path = Path(tempfile.mkdtemp(prefix="paddock-", dir=parent))
+        remove_left(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+        self._held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            # Whoever finds the folder unlocked knows that its process is gone.
+            fcntl.flock(self._held, fcntl.LOCK_EX)
             self._fill()
         except BaseException:
             self.close()
@@ -141,6 +170,9 @@ class StagedFolder:
     def close(self) -> None:
         """Remove all files; their pages go back to the kernel, which clears them before anybody gets them."""
         shutil.rmtree(self.path, ignore_errors=True)
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
     def _fill(self) -> None:
         done = 0

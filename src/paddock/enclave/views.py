@@ -1,0 +1,32 @@
+"""The inputs as the jobs see them: by the view that the contract names, or that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from paddock.contract.terms import Terms
+from paddock.jobs.api import Files
+from paddock.seal import VolumeReader
+from paddock.views.opening import View, choose_view, find_means, open_view
+
+
+def open_views(terms: Terms, readers: Mapping[str, VolumeReader], views: ExitStack) -> tuple[dict[str, Files], int]:
+    """Open a view of each input; they close with the stack.
+
+    Returns:
+        Input's name to its files; and what memory is left for the jobs, in bytes, beside what was staged.
+
+    Raises:
+        ViewUnavailable: what the contract names cannot be had here.
+        StagingRefused, NoRoomInMemory, MountUnavailable, SealRefused, Unavailable: see `open_view`.
+    """
+    room = terms.limits.memory_bytes
+    inputs: dict[str, Files] = {}
+    for name, reader in readers.items():
+        means = find_means(by_path=False, room_bytes=room)
+        view = choose_view(terms.inputs[name].view, reader.content_bytes, means)
+        inputs[name] = views.enter_context(open_view(view, reader, means))
+        if view is View.STAGED:
+            room -= reader.content_bytes
+    return inputs, room
