@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.harness import Row, interleaved, row
+from paddock.jobs.api import NoCheckpoints
 from paddock.jobs.data import Samples
 from paddock.jobs.engine import engine
 from paddock.jobs.evaluator import ProgramLayer
@@ -59,7 +60,14 @@ class _Case:
         plain_training.train(self.own, x, y, epochs=epochs, batch_size=batch_size, seed=_SEED, rate=_RATE)
 
     def run_sealed(self, epochs: int, batch_size: int) -> None:
-        train(self.rebuilt, self.samples, _parameters(epochs, batch_size), progress=_ignore, check=_nothing)
+        train(
+            self.rebuilt,
+            self.samples,
+            _parameters(epochs, batch_size),
+            progress=_ignore,
+            check=_nothing,
+            checkpoints=NoCheckpoints(),
+        )
 
     def equal(self) -> bool:
         own = {tensor.name: tensor.numpy() for tensor in self.own.state_dict().values()}

@@ -1436,6 +1436,13 @@ class Diverged(JobRefused):
     action = "Use a smaller learning rate, or normalise the inputs."
 
 
+class JobStateRefused(JobRefused):
+    """What a job kept in an earlier attempt is not a state that it can go on from."""
+
+    code = "E-JOB-10"
+    action = "Ask for a new run; if it repeats, report it with the contract's terms and the version."
+
+
 class MemoryExceeded(JobRefused):
     """The step needs more memory than the contract allows."""
 

@@ -121,6 +121,11 @@ class RunCheckpoints:
         self._number = 0
         self._saved = time.monotonic()
 
+    @property
+    def kept(self) -> bool:
+        """Whether any are kept."""
+        return self._secret is not None
+
     def newest(self, hints: Sequence[CheckpointHint]) -> Resumed | None:
         """The newest of those that are said to be there and hold, or None: begin at the beginning (K-5).
 
@@ -148,7 +153,7 @@ class RunCheckpoints:
 
     def due(self) -> bool:
         """Whether the contract's time between two checkpoints is over."""
-        if self._secret is None:
+        if not self.kept:
             return False
         return time.monotonic() - self._saved >= self._contract.terms.limits.checkpoint_seconds
 

@@ -8,7 +8,7 @@ from paddock.contract.levels import check_job_allowed
 from paddock.contract.terms import StepTerms, Terms
 from paddock.enclave.checkpoints import Resumed, RunCheckpoints, StepCheckpoints
 from paddock.enclave.files import MadeFiles
-from paddock.jobs.api import Files, JobContext, Progress
+from paddock.jobs.api import Files, JobContext, NoCheckpoints, Progress
 from paddock.jobs.registry import job_kind
 
 
@@ -69,7 +69,9 @@ def run_steps(
             memory_limit_bytes=memory_limit_bytes,
             checkpoints=StepCheckpoints(
                 checkpoints, step.name, dict(made), resumed.state if resumed and number == first else None
-            ),
+            )
+            if checkpoints.kept
+            else NoCheckpoints(),
         )
         for output, files in job_kind(step.kind).run(context).items():
             made[f"{step.name}.{output}"] = files

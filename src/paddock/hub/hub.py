@@ -111,8 +111,11 @@ class Hub:
 
     def resume_run(self, run: str, envelope: Envelope) -> Json:
         """Go on with a run that failed or was cancelled. Raises as `runs.resume`, RunStillEnding and EngineBusy."""
+        with self.database.read() as connection:
+            ended = runs.show(connection, run)["state"] in runs.ENDED
         with self._left:
-            if not self._left.wait_for(lambda: run not in self._placed, _ENDING_SECONDS):
+            # Its end is noted, and its final event may still be on its way: it would end the next attempt.
+            if ended and not self._left.wait_for(lambda: run not in self._placed, _ENDING_SECONDS):
                 raise RunStillEnding
         with self.database.write() as connection:
             contract, keepers, checkpoints = runs.resume(connection, run, envelope, self.now())

@@ -174,12 +174,13 @@ def add_checkpoint(connection: Connection, run: str, event: Json) -> None:
     """Note where a checkpoint stands, unless the event is of another form or the run has ended."""
     row = _row(connection, run)
     known = events.read_checkpoint(event, run)
-    if row.state in ENDED or known is None or row.events >= events.MAX_EVENTS:
+    if row.state in ENDED or known is None:
         return
     values = {"run": row.number, "id": known.id, "asset": known.asset, "objects": json.dumps(known.objects)}
     connection.execute(insert(checkpoints).values(values))
-    shown = known.model_dump(mode="json", include={"event", "at", "number", "asset"})
-    _store(connection, row, "checkpoint", events.write_event(shown) or "{}")
+    if row.events < events.MAX_EVENTS:
+        shown = known.model_dump(mode="json", include={"event", "at", "number", "asset"})
+        _store(connection, row, "checkpoint", events.write_event(shown) or "{}")
 
 
 def stale_checkpoints(connection: Connection, now: datetime) -> dict[int, list[str]]:

@@ -66,6 +66,10 @@ class ProgramLayer(engine.nn.Layer):
         outputs = self._program.outputs
         return values[outputs[0]] if len(outputs) == 1 else tuple(values[value] for value in outputs)
 
+    def tensors(self) -> dict[str, Any]:
+        """Every parameter and buffer as its tensor, by the program's names."""
+        return dict(self._tensors)
+
     def weights(self) -> dict[str, Any]:
         """Every parameter and buffer as an array, by the program's names."""
         return {name: tensor.numpy() for name, tensor in self._tensors.items()}

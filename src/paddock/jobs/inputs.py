@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from paddock.errors import MemoryExceeded, ProgramTooLarge, StepInputRefused
-from paddock.jobs.api import Files, JobContext, Role
+from paddock.jobs.api import Files, JobContext, NoCheckpoints, Role
 from paddock.program import STANDARD_LIMITS, Program, memory_bound, read_program
 
 PROGRAM_FILE = "program.json"
+_CHECKPOINT_COPIES = 6
+"""A checkpoint copies the weights and up to two tensors of the optimiser for each, as arrays and again as a file."""
 
 
 def only(context: JobContext, role: str) -> Files:
@@ -60,6 +62,8 @@ def check_step_memory(context: JobContext, program: Program, batch_size: int, *,
     """
     # J-9
     needed = memory_bound(program, batch_size, training=training)
+    if training and not isinstance(context.checkpoints, NoCheckpoints):
+        needed += _CHECKPOINT_COPIES * sum(each.type.bytes_per_sample() for each in program.parameters)
     if needed > context.memory_limit_bytes:
         raise MemoryExceeded(
             f"A batch of {batch_size} may take {needed} bytes; the step may use {context.memory_limit_bytes}."

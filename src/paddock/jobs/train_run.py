@@ -38,7 +38,9 @@ def run(context: JobContext, parameters: TrainParameters, roles: Mapping[str, Ro
     samples = replace(samples, label=check_label(output, samples.label, parameters.loss))
     context.check()
     layer = ProgramLayer(program, initial)
-    curve = train(layer, samples, parameters, progress=context.progress, check=context.check)
+    curve = train(
+        layer, samples, parameters, progress=context.progress, check=context.check, checkpoints=context.checkpoints
+    )
     return {
         "weights": {
             weights.FILE: weights.write_weights(layer.weights()),

@@ -50,11 +50,11 @@ def train(network: Any, x: Any, y: Any, *, epochs: int, batch_size: int, seed: i
     optimizer = paddle.optimizer.Adam(learning_rate=rate, parameters=network.parameters())
     losses = []
     network.train()
-    paddle.seed(seed)
     for epoch in range(epochs):
         order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(len(x))
         total = 0.0
-        for start in range(0, len(x), batch_size):
+        for number, start in enumerate(range(0, len(x), batch_size)):
+            paddle.seed(int(np.random.SeedSequence([seed, epoch, number]).generate_state(1)[0]))
             picked = order[start : start + batch_size]
             loss = paddle.nn.functional.cross_entropy(network(paddle.to_tensor(x[picked])), paddle.to_tensor(y[picked]))
             loss.backward()
