@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,23 +24,11 @@ from paddock.store.folder import FolderStore
 from paddock.testing.stores import FullStore, MemoryStore
 from paddock.views.drafts import Draft, DraftFile, DraftOptions
 from paddock.views.mount import Mount, mount_draft, remove_stale
-from tests.fixtures.fuse import fuse_or_skip
+from tests.fixtures.fuse import fuse, mountpoint
 
+__all__ = ["fuse", "mountpoint"]
 pytestmark = pytest.mark.usefixtures("fuse")
 MARK = b"this is plaintext that no disk may see. "
-
-
-@pytest.fixture(scope="module")
-def fuse() -> None:
-    fuse_or_skip()
-
-
-@pytest.fixture
-def mountpoint(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "mnt"
-    folder.mkdir()
-    yield folder
-    remove_stale(folder)
 
 
 @contextmanager
@@ -327,86 +314,6 @@ def process(
         child.stdin.close()
         child.stdout.close()
         remove_stale(mountpoint)
-
-
-class Writer(threading.Thread):
-    """Writes, renames and removes; notes what was promised and what may have happened since."""
-
-    def __init__(self, folder: Path, seed: int, start: dict[str, bytes]) -> None:
-        super().__init__()
-        self.folder = folder
-        self.chosen = random.Random(seed)
-        self.acknowledged = dict(start)
-        self.possible: dict[str, list[bytes | None]] = {}
-        """Since the last acknowledgement: what a name may lead to beside what was acknowledged."""
-
-    def run(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self.turn()
-
-    def turn(self) -> None:
-        chosen = self.chosen
-        name = chosen.choice("abcd")
-        path = self.folder / name
-        if chosen.random() < 0.15 and path.exists():
-            self.possible.setdefault(name, []).append(None)
-            path.unlink()
-            self.promise(self.folder)
-            self.acknowledged.pop(name, None)
-            self.possible.clear()
-            return
-        data = MARK * chosen.choice([1, 100, 5000]) + os.urandom(8)
-        draft = path.with_suffix(".tmp")
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        self.possible.setdefault(name, []).append(data)
-        draft.replace(path)
-        self.promise(path if chosen.random() < 0.5 else self.folder)
-        self.acknowledged[name] = data
-        self.possible.clear()
-
-    @staticmethod
-    def promise(path: Path) -> None:
-        sync(path)
-
-
-def test_nothing_acknowledged_is_lost_and_no_plaintext_is_left_at_fifty_kills(tmp_path: Path, mountpoint: Path) -> None:
-    store, key = FolderStore(tmp_path / "store"), DataKey.generate()
-    made = (store, key, Draft.create(store, key).number)
-    state: dict[str, bytes] = {}
-    chosen = random.Random(11)
-    promises = 0
-    for kill in range(50):
-        with process(tmp_path, mountpoint, made) as (child, *_):
-            assert {path.name: path.read_bytes() for path in mountpoint.iterdir() if not path.suffix} == state
-            writer = Writer(mountpoint, kill, state)
-            writer.start()
-            time.sleep(chosen.random() * 0.12)
-            child.kill()
-            child.wait(15)
-            writer.join(30)
-            assert not writer.is_alive()
-        found = {}
-        for name, chunks in Draft.open(store, key, made[2]).files():
-            found[name] = b"".join(map(bytes, chunks))
-        final = {name: data for name, data in found.items() if not name.endswith(".tmp")}
-        for name in set(final) | set(writer.acknowledged):
-            allowed = [writer.acknowledged.get(name), *writer.possible.get(name, [])]
-            assert final.get(name) in allowed, (kill, name)
-        promises += len(writer.acknowledged)
-        state = final
-    assert promises > 50
-    seen = 0
-    for path in tmp_path.rglob("*"):
-        if path.is_file():
-            seen += 1
-            data = path.read_bytes()
-            assert MARK[:10] not in data, path
-            assert MARK[-10:] not in data, path
-    assert seen > 50
 
 
 def test_a_process_that_is_ended_commits_what_was_only_closed(tmp_path: Path, mountpoint: Path) -> None:

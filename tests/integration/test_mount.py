@@ -26,23 +26,13 @@ from paddock.testing.stage import Stage
 from paddock.testing.stores import LyingStore, MemoryStore
 from paddock.views.mount import READING, Mount, MountOptions, mount_volume, remove_stale
 from paddock.views.mount import device as device_module
-from tests.fixtures.fuse import fuse_or_skip
+from paddock.views.mount.protocol import Init
+from paddock.views.mount.server import ServerOptions
+from tests.fixtures.fuse import fuse, mountpoint
 
+__all__ = ["fuse", "mountpoint"]
 pytestmark = pytest.mark.usefixtures("fuse")
 SMALL = SealOptions(segment_bytes=4096)
-
-
-@pytest.fixture(scope="module")
-def fuse() -> None:
-    fuse_or_skip()
-
-
-@pytest.fixture
-def mountpoint(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "mnt"
-    folder.mkdir()
-    yield folder
-    remove_stale(folder)
 
 
 FILES = {
@@ -65,6 +55,19 @@ def sealed(files: dict[str, bytes], store: MemoryStore | None = None) -> tuple[s
     store = store or MemoryStore()
     key = DataKey.generate()
     return write_volume(in_order(files), key, store, options=SMALL).asset, store, key
+
+
+def test_the_serving_process_asks_its_own_mount_for_nothing(mountpoint: Path) -> None:
+    """One that is killed while it waits for its own answer is never gone: here nobody answers, and it comes up all the same."""
+    options = ServerOptions(
+        ("ro", "default_permissions", "fsname=paddock", "subtype=paddock"), Init(0), 1, 4096, 1 << 20
+    )
+    with Mount(mountpoint, {}, options) as mount:
+        assert mount.statistics.requests == 0
+        with pytest.raises(OSError, match="not implemented"):
+            mountpoint.stat()
+        assert mount.statistics.requests == 1
+    assert not mountpoint.is_mount()
 
 
 @contextmanager

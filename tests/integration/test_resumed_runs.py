@@ -78,7 +78,7 @@ def alone(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return outputs(stage, seen.run, tmp_path_factory.mktemp("alone"))
 
 
-@pytest.mark.parametrize("view", ["auto", "staged", "mounted"])
+@pytest.mark.parametrize("view", ["auto", "staged"])
 def test_a_killed_run_goes_on_with_the_same_bits(
     stage: Stage, alone: dict[str, bytes], tmp_path: Path, view: str
 ) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from paddock.contract.terms import Terms
 from paddock.jobs.api import Files
+from paddock.jobs.registry import job_kind
 from paddock.seal import VolumeReader
 from paddock.views.opening import View, choose_view, find_means, open_view
 
@@ -22,9 +23,16 @@ def open_views(terms: Terms, readers: Mapping[str, VolumeReader], views: ExitSta
         StagingRefused, NoRoomInMemory, MountUnavailable, SealRefused, Unavailable: see `open_view`.
     """
     room = terms.limits.memory_bytes
+    by_path = {
+        reference
+        for step in terms.steps
+        if job_kind(step.kind).takes_paths
+        for references in step.inputs.values()
+        for reference in references
+    }
     inputs: dict[str, Files] = {}
     for name, reader in readers.items():
-        means = find_means(by_path=False, room_bytes=room)
+        means = find_means(by_path=name in by_path, room_bytes=room)
         view = choose_view(terms.inputs[name].view, reader.content_bytes, means)
         inputs[name] = views.enter_context(open_view(view, reader, means))
         if view is View.STAGED:

@@ -115,6 +115,8 @@ class JobKind(Protocol):
     name: str
     roles: Mapping[str, Role]
     outputs: tuple[str, ...]
+    takes_paths: bool
+    """Whether it reads its inputs by path, as a party's script does, and not through `Files`."""
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Return if a step with these parameters can be run, as far as they alone can tell.

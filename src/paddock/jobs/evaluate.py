@@ -19,6 +19,7 @@ class EvaluateJob:
         "weights": Role(False, "trained weights; the program's own where left out"),
     }
     outputs = ("metrics",)
+    takes_paths = False
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """See `JobKind`."""

@@ -19,6 +19,7 @@ class TrainJob:
         "weights": Role(False, "weights to begin with instead of the program's own"),
     }
     outputs = ("weights", "curve")
+    takes_paths = False
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """See `JobKind`."""

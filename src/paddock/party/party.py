@@ -19,7 +19,7 @@ from paddock.contract.levels import LEVELS, check_padding
 from paddock.contract.party import KeeperRecord, PartyRecord, read_party
 from paddock.contract.request import Request
 from paddock.contract.signing import Proposal, contract_id, open_proposal, propose, sign_contract, verify_contract
-from paddock.contract.terms import Keys, Terms
+from paddock.contract.terms import Keys, StepTerms, Terms
 from paddock.crypto.digest import b64, is_digest
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PublicKeys, normal_fingerprint
@@ -652,6 +652,7 @@ def check_steps(terms: Terms) -> None:
         if unknown or missing:
             said = ", ".join(sorted(unknown | missing))
             raise TermsRefused(f"Step '{step.name}' of kind {step.kind}: these inputs are unknown or missing: {said}.")
+        _check_views(terms, step, impossible="direct" if kind.takes_paths else "mounted")
         made.update(f"{step.name}.{output}" for output in kind.outputs)
     for name, output in terms.outputs.items():
         if output.source not in made:
@@ -660,6 +661,14 @@ def check_steps(terms: Terms) -> None:
         for reference in (r for references in step.inputs.values() for r in references if "." in r):
             if reference not in made:
                 raise TermsRefused(f"Step '{step.name}' uses '{reference}', which no step makes.")
+
+
+def _check_views(terms: Terms, step: StepTerms, *, impossible: str) -> None:
+    for reference in (r for references in step.inputs.values() for r in references if r in terms.inputs):
+        if terms.inputs[reference].view == impossible:
+            raise TermsRefused(
+                f"Step '{step.name}' of kind {step.kind} cannot have a {impossible} view of '{reference}': have it auto."
+            )
 
 
 class _Directory:

@@ -88,6 +88,9 @@ def choose_view(wanted: str, content_bytes: int, means: Means) -> View:
     if wanted == View.STAGED and not fits:
         why = "no folder here is in memory for sure" if means.staging is None else "it does not fit into memory"
         raise ViewUnavailable(f"A staged view of {content_bytes} bytes was asked for, and {why}.")
+    if wanted == View.MOUNTED and not means.by_path:
+        # Whoever serves a mount and is killed while it waits for itself is never gone.
+        raise ViewUnavailable("This kind of job reads the volume itself, in the process that would serve the mount.")
     if wanted == View.MOUNTED and not means.can_mount:
         raise ViewUnavailable("A mounted view was asked for, and this environment has no FUSE.")
     if wanted != AUTO:

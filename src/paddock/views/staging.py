@@ -25,6 +25,7 @@ from typing import Self
 
 from paddock.errors import NoRoomInMemory, StagingRefused
 from paddock.seal.reader import VolumeFile, VolumeReader
+from paddock.views.mounts import MOUNTINFO, mounts
 
 Progress = Callable[[int], None]
 _MEMORY = {"tmpfs", "ramfs"}
@@ -46,7 +47,7 @@ class Memory:
         swaps: its list of swap areas.
     """
 
-    mounts: Path = Path("/proc/self/mountinfo")
+    mounts: Path = MOUNTINFO
     swaps: Path = Path("/proc/swaps")
 
     def check(self, folder: Path, *, may_swap: bool) -> None:
@@ -70,26 +71,13 @@ class Memory:
         if len(self.swaps.read_text(encoding="ascii", errors="replace").splitlines()) > 1:
             raise StagingRefused("This machine swaps: what is in memory can reach a disk.")
 
-    def _mounted(self, folder: Path) -> tuple[str, set[str]]:
-        found, best = ("unknown", set[str]()), -1
-        for line in self.mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-            before, _, after = line.partition(" - ")
-            place = Path(_unescaped(before.split()[4]))
-            kind, _, options = after.split(maxsplit=2)
+    def _mounted(self, folder: Path) -> tuple[str, frozenset[str]]:
+        found, best = ("unknown", frozenset[str]()), -1
+        for each in mounts(self.mounts):
             # The last of those at the same place covers the others.
-            if folder.is_relative_to(place) and len(place.parts) >= best:
-                found, best = (kind, set(options.split()[-1].split(","))), len(place.parts)
+            if folder.is_relative_to(each.place) and len(each.place.parts) >= best:
+                found, best = (each.kind, each.options), len(each.place.parts)
         return found
-
-
-def _unescaped(place: str) -> str:
-    # mountinfo writes blanks, tabs, line ends and backslashes as octal numbers.
-    return (
-        place.encode("utf-8", "surrogateescape")
-        .decode("unicode_escape")
-        .encode("latin-1")
-        .decode("utf-8", "surrogateescape")
-    )
 
 
 def remove_left(parent: Path) -> list[Path]:

@@ -20,6 +20,7 @@ import subprocess
 from pathlib import Path
 
 from paddock.errors import MountpointInvalid, MountUnavailable
+from paddock.views.mounts import mounts
 
 _CLONE = 0x8004E500  # _IOR(229, 0, uint32_t)
 _DEVICE = "/dev/fuse"
@@ -140,11 +141,17 @@ def remove_stale(mountpoint: Path) -> bool:
 def enlarge_readahead(mountpoint: Path, size_bytes: int) -> bool:
     """Let the kernel read ahead further than its default of 128 KiB. Only root may.
 
+    The mount itself is not asked for its number: were this process, which serves it, killed while it waits for its own
+    answer, the kernel would wait for ever, and keep the process.
+
     Returns:
         Whether it was done.
     """
-    device = mountpoint.stat().st_dev
-    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    place = mountpoint.parent.resolve() / mountpoint.name
+    numbers = [each.device for each in mounts() if each.place == place]
+    if not numbers:
+        return False
+    setting = Path(f"/sys/class/bdi/{numbers[-1]}/read_ahead_kb")
     with contextlib.suppress(OSError):
         setting.write_text(str(size_bytes >> 10), encoding="ascii")
         return True
