@@ -67,3 +67,10 @@ def test_writers_whose_mount_is_killed(tmp_path: Path) -> None:
     assert kills >= 200
     assert promises >= 200
     assert runs > kills
+
+
+def test_runs_that_are_killed_while_they_keep_checkpoints(tmp_path: Path) -> None:
+    kills, told, attempts = killed("killed_checkpoints", tmp_path / "play")
+    assert kills >= 200
+    assert told >= 200
+    assert attempts > 200
