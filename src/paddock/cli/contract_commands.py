@@ -11,6 +11,7 @@ from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import SIMULATED, plain, say, say_json, short, table, working
 from paddock.contract.levels import LEVELS
 from paddock.contract.signing import Proposal
+from paddock.contract.terms import LimitTerms
 from paddock.errors import ContractRefused, DraftUnreadable
 from paddock.evidence.measurement import measure_runtime
 from paddock.party.party import Party
@@ -144,6 +145,8 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
     say(f"runs: {terms.runs}   until: {terms.expires}   missing signatures: {', '.join(proposal.missing()) or 'none'}")
     limits = terms.limits
     say(f"a party that revokes stops a run within {limits.lease_seconds} s   memory: {limits.memory_bytes >> 20} MiB")
+    if limits.attempts > 1:
+        say(f"a run that fails may be begun {limits.attempts} times in all, from a checkpoint every {_span(limits)}")
     own = party.home.fingerprint
     rows = []
     for name, fingerprint in sorted(terms.fingerprints().items()):
@@ -152,8 +155,8 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
     table("Parties", ["in the contract", "in your address book", "fingerprint", "signed"], rows)
     table(
         "Inputs (nobody sees what they hold)",
-        ["input", "owner", "kind", "asset"],
-        [(name, item.owner, item.kind, item.asset) for name, item in sorted(terms.inputs.items())],
+        ["input", "owner", "kind", "view", "asset"],
+        [(name, item.owner, item.kind, item.view, item.asset) for name, item in sorted(terms.inputs.items())],
     )
     steps = []
     for step in terms.steps:
@@ -169,6 +172,11 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
         here = measure_runtime().digest
     accepted = [(row, "yes" if row == here else "NO") for row in terms.environment.measurements]
     table("Accepted runtime measurements", ["measurement", "is what is installed here"], accepted)
+
+
+def _span(limits: LimitTerms) -> str:
+    seconds = limits.checkpoint_seconds
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
 def _words(parameters: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from paddock.cli.machine_commands import doctor, job, level, measure
 from paddock.cli.mount_command import mount
 from paddock.cli.output import say_error
 from paddock.cli.program_commands import program
-from paddock.cli.run_commands import receipt, results, resume, run, runs
+from paddock.cli.run_commands import follow_run, receipt, results, resume, run, runs, stop
 from paddock.cli.service_commands import hub, serve_everything, simulator, wait
 from paddock.cli.volume_commands import volume_cat, volume_list, volume_open, volume_verify
 from paddock.errors import PaddockError
@@ -43,6 +43,8 @@ app.command(rich_help_panel=_WORK)(mount)
 app.add_typer(program, name="program", rich_help_panel=_WORK)
 app.add_typer(contract, name="contract", rich_help_panel=_WORK)
 app.command(rich_help_panel=_WORK)(run)
+app.command("follow", rich_help_panel=_WORK)(follow_run)
+app.command(rich_help_panel=_WORK)(stop)
 app.command(rich_help_panel=_WORK)(resume)
 app.command(rich_help_panel=_WORK)(runs)
 app.command(rich_help_panel=_WORK)(results)

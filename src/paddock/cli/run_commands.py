@@ -12,7 +12,7 @@ from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import SIMULATED, UNPROVEN, notice, notices, plain, say, say_json, short, table
 from paddock.contract.terms import read_terms
 from paddock.crypto.digest import is_digest
-from paddock.errors import RunEnded
+from paddock.errors import PaddockError, RunEnded
 from paddock.party.follow import Followed, Phase, follow
 from paddock.party.party import Party
 from paddock.party.results import fetch_receipt, fetch_results, load_receipt, own_policy
@@ -66,6 +66,44 @@ def resume(
     _queued(party, number, follow_it=follow_it, json_output=json_output)
 
 
+def stop(
+    number: Annotated[str, typer.Argument(metavar="RUN", help="Number of the run.")],
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """End a run of one of your contracts without outputs. It can be resumed, while the contract allows another attempt.
+
+    Example: paddock stop 0123abcd… --home north
+    """
+    open_party(home).cancel_run(number)
+    say_json({"run": number, "state": "cancelled"}) if json_output else say(f"Stopped. Go on: paddock resume {number}")
+
+
+def follow_run(
+    number: Annotated[str, typer.Argument(metavar="RUN", help="Number of the run.")],
+    until: Annotated[
+        str | None, typer.Option(metavar="PHASE", help="Return when it gets there, e.g. running or checkpoint.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Follow a run, whoever asked for it, to its end.
+
+    Example: paddock follow 0123abcd… --home north
+    """
+    party = open_party(home)
+    if until is None:
+        _followed(party, number, json_output=json_output)
+        return
+    error: PaddockError | None = None
+    for seen, item in follow(party, number):
+        error = seen.error
+        if isinstance(item, Phase) and item.name == until:
+            say_json({"run": number, "phase": until, "at": item.at}) if json_output else say(f"{until} at {item.at}")
+            return
+    raise error or RunEnded(f"It did not get to '{until}'.")
+
+
 def runs(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
     """List the runs of your contracts.
 
@@ -82,8 +120,11 @@ def runs(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> No
         state = str(row.get("state"))
         reason = f"{error.get('code', '')} {error.get('message', '')}".strip() if isinstance(error, dict) else ""
         contract, started = str(row.get("contract")), str(row.get("started_at") or "")
-        cells.append((str(row.get("run")), short(contract), _hardware(party, contract), state, started, reason))
-    table("", ["run", "contract", "hardware", "state", "started", "reason"], cells)
+        attempt = str(row.get("attempt", ""))
+        cells.append(
+            (str(row.get("run")), short(contract), _hardware(party, contract), state, attempt, started, reason)
+        )
+    table("", ["run", "contract", "hardware", "state", "attempt", "started", "reason"], cells)
 
 
 def results(
@@ -140,8 +181,12 @@ def receipt_verify(
 
 def _queued(party: Party, number: str, *, follow_it: bool, json_output: bool) -> None:
     if not follow_it:
-        say_json({"run": number}) if json_output else say(f"Run {number} is queued: paddock runs")
+        say_json({"run": number}) if json_output else say(f"Run {number} is queued: paddock follow {number}")
         return
+    _followed(party, number, json_output=json_output)
+
+
+def _followed(party: Party, number: str, *, json_output: bool) -> None:
     seen = follow_on_screen(party, number, quiet=json_output)
     if seen.error is not None:
         raise seen.error
@@ -179,6 +224,8 @@ def describe_receipt(verified: VerifiedReceipt) -> None:
     """Print what a verified receipt says."""
     facts = verified.receipt
     say(f"[bold]{plain(verified.contract.terms.title)}[/]  run {facts.run}  {facts.started} to {facts.ended}")
+    if facts.resumed is not None:
+        say(f"its last attempt went on from checkpoint {facts.resumed}")
     if facts.simulated:
         say(SIMULATED)
     if verified.verdict is None:
@@ -228,6 +275,7 @@ def _facts(verified: VerifiedReceipt) -> dict[str, Any]:
         },
         "inputs": verified.receipt.inputs,
         "outputs": {name: output.asset for name, output in verified.receipt.outputs.items()},
+        "resumed": verified.receipt.resumed,
         "started": verified.receipt.started,
         "ended": verified.receipt.ended,
     }
