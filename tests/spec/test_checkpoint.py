@@ -278,7 +278,7 @@ def test_k6_a_step_sees_its_own_state_and_keeps_what_was_made_before_it() -> Non
 def test_k6_it_is_due_by_the_contracts_time() -> None:
     kept = Kept(change=merge("limits", checkpoint_seconds=1))
     assert not kept.checkpoints.due()
-    kept.checkpoints._saved -= 1
+    kept.checkpoints._pace._last -= 1
     assert kept.checkpoints.due()
     kept.save()
     assert not kept.checkpoints.due()

@@ -10,7 +10,6 @@ Source: docs/spec/checkpoint.md (K-1 to K-6).
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
@@ -21,7 +20,7 @@ from paddock.contract.levels import LEVELS
 from paddock.contract.signing import SignedContract
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.streaming import Buffer, derive
-from paddock.enclave.events import EventWriter
+from paddock.enclave.events import EventWriter, Pace
 from paddock.enclave.files import MadeFiles
 from paddock.enclave.launch import CheckpointHint
 from paddock.errors import (
@@ -119,7 +118,7 @@ class RunCheckpoints:
         self._store = store
         self._events = events
         self._number = 0
-        self._saved = time.monotonic()
+        self._pace = Pace()
 
     @property
     def kept(self) -> bool:
@@ -153,9 +152,7 @@ class RunCheckpoints:
 
     def due(self) -> bool:
         """Whether the contract's time between two checkpoints is over."""
-        if not self.kept:
-            return False
-        return time.monotonic() - self._saved >= self._contract.terms.limits.checkpoint_seconds
+        return self.kept and self._pace.reached(self._contract.terms.limits.checkpoint_seconds)
 
     def save(self, step: str, made: Made, state: Mapping[str, bytes] | None) -> None:
         """Seal and store a checkpoint, and tell of it once it is there whole (K-4).
@@ -194,7 +191,7 @@ class RunCheckpoints:
         else:
             self._number = number
             self._events.checkpoint(number, identity, volume.asset, sink.names)
-        self._saved = time.monotonic()
+        self._pace.told()
 
     def _key(self, secret: bytes, identity: str) -> DataKey:
         # K-2: of this run under this contract, for this checkpoint alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -12,6 +13,28 @@ from paddock.crypto.digest import b64
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.moment import write_moment
 from paddock.errors import PaddockError
+
+_PARTS = 2000
+
+
+class Pace:
+    """How often something may be told of, so that a run of months does not say more than whoever listens takes.
+
+    The time between two grows with the run's own: to one part in 2,000 of it. A run of a day tells of some 11,000, one of a
+    month of some 18,000.
+    """
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+
+    def reached(self, seconds: float = 0.0) -> bool:
+        """Whether it is time again: these seconds and its part of the run's time have gone by."""
+        now = time.monotonic()
+        return now - self._last >= max(seconds, (now - self._began) / _PARTS)
+
+    def told(self) -> None:
+        """It was told now."""
+        self._last = time.monotonic()
 
 
 class EventWriter:

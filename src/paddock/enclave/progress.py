@@ -18,7 +18,7 @@ from paddock.crypto.canonical import canonical
 from paddock.crypto.digest import b64
 from paddock.crypto.hpke import RecipientKey
 from paddock.crypto.identity import PrivateKeys
-from paddock.enclave.events import EventWriter
+from paddock.enclave.events import EventWriter, Pace
 from paddock.receipt.progress import MESSAGE_BYTES, progress_info
 
 _WATCHED = frozenset({"curve", "metrics"})
@@ -35,11 +35,15 @@ class ProgressSealer:
         self._recipients = _recipients(contract)
         self._queue: queue.SimpleQueue[tuple[str, int, int, Mapping[str, float]] | None] = queue.SimpleQueue()
         self._sequence = 0
+        self._pace = Pace()
         self._thread = threading.Thread(target=self._work, name="progress", daemon=True)
         self._thread.start()
 
     def report(self, step: str, done: int, total: int, values: Mapping[str, float]) -> None:
-        """Queue one message; returns at once."""
+        """Queue one message, if it is time for one or the step is done; returns at once."""
+        if done < total and not self._pace.reached():
+            return
+        self._pace.told()
         self._queue.put((step, done, total, dict(values)))
 
     def close(self) -> None:
