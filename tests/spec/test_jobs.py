@@ -26,7 +26,7 @@ from paddock.jobs.data import load_samples
 from paddock.jobs.metrics import roc, rounded
 from paddock.jobs.parameters import EvaluateParameters, PredictParameters, TrainParameters, read_parameters
 from paddock.jobs.registry import job_kind
-from paddock.jobs.training import batches, epoch_order
+from paddock.jobs.training import batch_seed, batches, epoch_order
 from paddock.jobs.weights import check_weights, write_weights
 from tests.vectors.volumes_by_hand import (
     COLUMNS,
@@ -319,6 +319,14 @@ def test_j11_the_same_seed_gives_the_same_weights_and_another_seed_others() -> N
     first = weights(7)
     assert first == weights(7)
     assert first != weights(8)
+
+
+def test_j11_what_a_batch_draws_depends_on_its_place_alone() -> None:
+    seeds = [batch_seed(7, epoch, batch) for epoch in range(20) for batch in range(50)]
+    assert len(set(seeds)) == len(seeds)
+    assert batch_seed(7, 3, 2) == int(np.random.SeedSequence([7, 3, 2, 1]).generate_state(1)[0])
+    orders = {int(np.random.SeedSequence([7, epoch]).generate_state(1)[0]) for epoch in range(20)}
+    assert not orders & set(seeds)
 
 
 def test_j12_schedules_change_the_rate_between_epochs() -> None:

@@ -111,7 +111,8 @@ def train(
 
 def batch_seed(seed: int, epoch: int, batch: int) -> int:
     """What the engine's generator is seeded with before a batch (J-11)."""
-    return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1)[0])
+    # The last number keeps it apart from J-10: a sequence and the same one with a zero behind it give one state.
+    return int(np.random.SeedSequence([seed, epoch, batch, 1]).generate_state(1)[0])
 
 
 @dataclass
@@ -135,6 +136,7 @@ class _Loop:
         for picked in islice(every, at.batch, None):
             self.check()
             if self.checkpoints.due():
+                _finite(at.total)
                 self.checkpoints.save(write_training(at, layer, optimizer, parameters, samples.count))
             engine.seed(batch_seed(parameters.seed, at.epoch, at.batch))  # J-11
             output = layer(*[engine.to_tensor(each[picked]) for each in samples.inputs])

@@ -54,7 +54,7 @@ def train(network: Any, x: Any, y: Any, *, epochs: int, batch_size: int, seed: i
         order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(len(x))
         total = 0.0
         for number, start in enumerate(range(0, len(x), batch_size)):
-            paddle.seed(int(np.random.SeedSequence([seed, epoch, number]).generate_state(1)[0]))
+            paddle.seed(int(np.random.SeedSequence([seed, epoch, number, 1]).generate_state(1)[0]))
             picked = order[start : start + batch_size]
             loss = paddle.nn.functional.cross_entropy(network(paddle.to_tensor(x[picked])), paddle.to_tensor(y[picked]))
             loss.backward()
