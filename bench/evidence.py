@@ -142,7 +142,7 @@ class _Stage:
                 "expires": write_moment(_AT + timedelta(days=1)),
                 "runs": 1_000_000,
                 "parties": {"owner": {"keys": self.owner.public().to_dict(), "keeper": self.keys.public().to_dict()}},
-                "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset"}},
+                "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset", "view": "auto"}},
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],
                 "outputs": {"weights": {"source": "training.weights", "to": ["owner"]}},
                 "environment": {"measurements": [measurement], "simulated": False},

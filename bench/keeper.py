@@ -99,7 +99,7 @@ class _Stage:
                 "expires": write_moment(now + timedelta(days=1)),
                 "runs": 1_000_000,
                 "parties": parties,
-                "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset"}},
+                "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset", "view": "auto"}},
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],
                 "outputs": {"weights": {"source": "training.weights", "to": ["other"]}},
                 "environment": {"measurements": [_MEASUREMENT], "simulated": True},

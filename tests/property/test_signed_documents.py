@@ -111,7 +111,14 @@ ASKED = Request("a", {"x": 1}, "hub", NORTH.fingerprint, NOW, NONCE).sign(NORTH.
 LEASE = lease_statement(AGREED, BOUND, "north").sign(NORTH.keeper)
 RELEASE = release_statement(AGREED, BOUND, PROOF, "north").sign(NORTH.keeper)
 RECEIPT = receipt()
-LAUNCH = {"run": RUN, "contract": AGREED.envelope.to_dict(), "store": "", "keepers": {"a": "b"}, "attester": "none"}
+LAUNCH = {
+    "run": RUN,
+    "contract": AGREED.envelope.to_dict(),
+    "store": "",
+    "keepers": {"a": "b"},
+    "attester": "none",
+    "checkpoints": [],
+}
 BODY = release_body(AGREED, BOUND)
 
 
