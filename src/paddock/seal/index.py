@@ -26,7 +26,7 @@ from paddock.crypto.streaming import DATA_KEY_BYTES, HEADER_BYTES, StreamLayout
 from paddock.errors import EncodingRefused, IndexRefused, PathRefused, VolumeTooLarge
 from paddock.seal.manifest import StreamFacts
 from paddock.seal.padding import Padding, padded_length, zeros
-from paddock.seal.paths import PathOrder, check_path
+from paddock.seal.paths import PathOrder, check_path, is_path
 from paddock.seal.tree import HASH_BYTES
 
 MAGIC = b"PDKINDX1"
@@ -39,6 +39,7 @@ MAX_EXTENTS = 128
 _PATH_LENGTH = struct.Struct(">H")
 _COUNT = struct.Struct(">H")
 _EXTENT = struct.Struct(">QQ")
+_CUT = "It ends in the middle of an entry."
 _FENCE = struct.Struct(">QLH")
 _PART = struct.Struct(f">16s{DATA_KEY_BYTES}s{HEADER_BYTES}s{HASH_BYTES}sIQQ")
 _FOOTER = struct.Struct(">8sQQQQQQ")
@@ -258,9 +259,10 @@ def parse_fences(data: bytes, footer: Footer) -> list[Fence]:
     at = 0
     # S-20
     while at < len(data):
-        fixed, at = _take(data, at, _FENCE.size)
-        raw, at = _take_path(data, at)
-        position, entries, extents = _FENCE.unpack(fixed)
+        if at + _FENCE.size > len(data):
+            raise IndexRefused(_CUT)
+        position, entries, extents = _FENCE.unpack_from(data, at)
+        raw, at = _take_path(data, at + _FENCE.size)
         before = fences[-1] if fences else None
         if before is None:
             follows = position == 0
@@ -321,16 +323,20 @@ def parse_block(data: bytes, fence: Fence, after: Fence | None, content_bytes: i
     """
     entries: list[Entry] = []
     order = PathOrder()
-    at = 0
-    # S-21
+    at, end = 0, len(data)
+    # S-21. A file that is opened by its name may cost the reading of a block: this loop is written for speed.
     try:
-        while at < len(data):
+        while at < end:
             raw, at = _take_path(data, at)
-            digest, at = _take(data, at, HASH_BYTES)
-            count, at = _take(data, at, _COUNT.size)
-            rows, at = _take(data, at, _COUNT.unpack(count)[0] * _EXTENT.size)
+            rows = at + HASH_BYTES + _COUNT.size
+            if rows > end:
+                raise IndexRefused(_CUT)
+            digest = data[at : at + HASH_BYTES]
+            at = rows + _COUNT.unpack_from(data, rows - _COUNT.size)[0] * _EXTENT.size
+            if at > end:
+                raise IndexRefused(_CUT)
             order.follow(raw)
-            entries.append(Entry(raw, Stored(digest, _extents(rows, content_bytes))))
+            entries.append(Entry(raw, Stored(digest, _extents(data[rows:at], content_bytes))))
         if after is not None:
             order.follow(after.path)
     except PathRefused:
@@ -361,18 +367,15 @@ def _extents(rows: bytes, content_bytes: int) -> tuple[Extent, ...]:
     return tuple(found)
 
 
-def _take(data: bytes, at: int, count: int) -> tuple[bytes, int]:
-    if at + count > len(data):
-        raise IndexRefused("It ends in the middle of an entry.")
-    return data[at : at + count], at + count
-
-
 def _take_path(data: bytes, at: int) -> tuple[bytes, int]:
-    size, at = _take(data, at, _PATH_LENGTH.size)
-    raw, at = _take(data, at, _PATH_LENGTH.unpack(size)[0])
+    start = at + _PATH_LENGTH.size
+    if start > len(data):
+        raise IndexRefused(_CUT)
+    end = start + _PATH_LENGTH.unpack_from(data, at)[0]
+    if end > len(data):
+        raise IndexRefused(_CUT)
+    raw = data[start:end]
     # S-17
-    try:
-        check_path(raw.decode("utf-8"))
-    except (UnicodeDecodeError, PathRefused):
-        raise IndexRefused("A path in it is not one that a volume may hold.") from None
-    return raw, at
+    if not is_path(raw):
+        raise IndexRefused("A path in it is not one that a volume may hold.")
+    return raw, end

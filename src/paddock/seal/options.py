@@ -50,7 +50,7 @@ class OpenOptions:
         threads: threads that fetch and open the segments of one large read.
         cached_segments: opened segments that are kept in memory, at least 1.
         cached_tiles: verified tiles (8 KiB) of the hash tree that are kept in memory, at least 1.
-        cached_blocks: blocks (16 KiB) of the file table that are kept in memory, at least 1.
+        cached_blocks: blocks of the file table (16 KiB, about 90 KiB once read) that are kept in memory, at least 1.
         cached_parts: parts whose key and tree are kept at hand, at least 1.
         fetch_bytes: how much a long read asks of the store at once; a segment at least.
 
@@ -61,7 +61,7 @@ class OpenOptions:
     threads: int = 2
     cached_segments: int = 32
     cached_tiles: int = 64
-    cached_blocks: int = 64
+    cached_blocks: int = 512
     cached_parts: int = 64
     fetch_bytes: int = 1 << 20
 

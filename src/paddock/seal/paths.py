@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from paddock.errors import PathRefused
 
 MAX_PATH_BYTES = 1024
+_FORBIDDEN = re.compile(rb"\0|(?:\A|/)\.{0,2}(?:/|\Z)")
+"""A NUL; a part that is empty, `.` or `..`."""
 
 
 def check_path(path: str) -> bytes:
@@ -22,9 +26,20 @@ def check_path(path: str) -> bytes:
         raise PathRefused("A file's name is not valid Unicode.") from None
     if not 0 < len(raw) <= MAX_PATH_BYTES:
         raise PathRefused(f"A path has {len(raw)} bytes; from 1 to {MAX_PATH_BYTES} are allowed.")
-    if b"\0" in raw or any(part in (b"", b".", b"..") for part in raw.split(b"/")):
+    if _FORBIDDEN.search(raw):
         raise PathRefused(f"The path {path!r} is absolute, or has an empty, '.' or '..' part, or a NUL.")
     return raw
+
+
+def is_path(raw: bytes) -> bool:
+    """Whether `check_path` gives these bytes for some path."""
+    if not 0 < len(raw) <= MAX_PATH_BYTES or _FORBIDDEN.search(raw):
+        return False
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class PathOrder:
@@ -44,10 +59,12 @@ class PathOrder:
         Source: docs/spec/sealed-volume.md §6 (S-18).
         """
         # S-18
-        if self._prefixes and raw <= self._prefixes[-1]:
+        prefixes = self._prefixes
+        if prefixes and raw <= prefixes[-1]:
             raise PathRefused("Paths must ascend by their bytes, each once.")
-        while self._prefixes and not raw.startswith(self._prefixes[-1]):
-            self._prefixes.pop()
-        if any(raw[len(prefix) : len(prefix) + 1] == b"/" for prefix in self._prefixes):
-            raise PathRefused("A path is both a file and a directory.")
-        self._prefixes.append(raw)
+        while prefixes and not raw.startswith(prefixes[-1]):
+            prefixes.pop()
+        for prefix in prefixes:
+            if raw.startswith(b"/", len(prefix)):
+                raise PathRefused("A path is both a file and a directory.")
+        prefixes.append(raw)

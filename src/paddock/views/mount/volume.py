@@ -48,7 +48,7 @@ _SHORT_BYTES = 64 << 10
 _LONG_BYTES = 256 << 10
 """Reads of this length are neighbours that the kernel reads ahead: in turns, so that two workers do not open the segment that
 they share twice."""
-READING = OpenOptions(threads=1, cached_segments=64, cached_tiles=256, cached_blocks=64)
+READING = OpenOptions(threads=1, cached_segments=64, cached_tiles=256, cached_blocks=512)
 """How to open a volume that is to be mounted: the mount has threads of its own."""
 
 
