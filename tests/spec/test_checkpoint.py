@@ -14,8 +14,18 @@ from paddock.crypto.canonical import canonical
 from paddock.crypto.streaming import derive
 from paddock.enclave.checkpoints import Made, Resumed, RunCheckpoints, StepCheckpoints
 from paddock.enclave.events import EventWriter
+from paddock.enclave.files import MadeFiles
 from paddock.enclave.launch import MAX_HINTS, CheckpointHint, read_launch
-from paddock.errors import LaunchRefused, StoreUnreachable
+from paddock.enclave.steps import run_steps
+from paddock.errors import (
+    BodyTooLarge,
+    GrantEnded,
+    LaunchRefused,
+    PaddockError,
+    StoreDenied,
+    StoreFull,
+    StoreUnreachable,
+)
 from paddock.hub.events import read_checkpoint
 from paddock.seal import DataKey, VolumeReader, in_order, write_volume
 from paddock.testing.stores import LIES, LyingStore, MemoryStore
@@ -185,19 +195,21 @@ def test_k3_its_size_tells_nothing_where_the_level_pads() -> None:
 class _Full(MemoryStore):
     """A store that takes some objects and then no more."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, error: type[PaddockError]) -> None:
         super().__init__()
         self.room = room
+        self.error = error
 
     def put(self, name: str, chunks: Any) -> int:
         if len(self.objects) >= self.room:
-            raise StoreUnreachable
+            raise self.error
         return super().put(name, chunks)
 
 
-def test_k4_nothing_is_told_of_before_it_is_whole() -> None:
+@pytest.mark.parametrize("error", [StoreUnreachable, StoreDenied, StoreFull, BodyTooLarge, GrantEnded])
+def test_k4_nothing_is_told_of_before_it_is_whole_and_the_run_goes_on(error: type[PaddockError]) -> None:
     for room in range(4):
-        kept = Kept(_Full(room))
+        kept = Kept(_Full(room, error))
         kept.save()
         assert [event["event"] for event in kept.events()] == ["phase"]
         assert kept.events()[0]["phase"] == "checkpoint-failed"
@@ -273,6 +285,53 @@ def test_k6_a_step_sees_its_own_state_and_keeps_what_was_made_before_it() -> Non
     step.save({"own": b"state"})
     found = again(kept).checkpoints.newest(kept.hints())
     assert content(found) == ("evaluation", MADE, {"own": b"state"})
+
+
+class _Job:
+    """Notes what it was given; yields its step's outputs."""
+
+    outputs = ("weights", "curve", "metrics")
+    takes_paths = False
+
+    def __init__(self, kind: str, seen: list[tuple[str, dict[str, bytes] | None]]) -> None:
+        self.kind = kind
+        self.seen = seen
+
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        pass
+
+    def run(self, context: Any) -> dict[str, dict[str, bytes]]:
+        state = context.checkpoints.latest()
+        kept = None if state is None else {name: state.open(name).read() for name in state.names()}
+        self.seen.append((self.kind, kept))
+        return {name: {"file": self.kind.encode()} for name in self.outputs}
+
+
+@pytest.mark.parametrize("step", ["training", "evaluation"])
+def test_k6_finished_steps_are_not_done_again_and_state_is_its_steps_own(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    kept = Kept()
+    names = [each.name for each in kept.agreed.terms.steps]
+    made: Made = {"training.weights": {"kept": b"earlier"}} if step == "evaluation" else {}
+    kept.checkpoints.save(step, made, {"own": b"state"})
+    later = again(kept)
+    seen: list[tuple[str, dict[str, bytes] | None]] = []
+    monkeypatch.setattr("paddock.enclave.steps.job_kind", lambda kind: _Job(kind, seen))
+    entered: list[str] = []
+    found = run_steps(
+        kept.agreed.terms,
+        {name: MadeFiles({}) for name in kept.agreed.terms.inputs},
+        memory_limit_bytes=1 << 30,
+        check=lambda: None,
+        progress=lambda *_: None,
+        entered=lambda each: entered.append(each.name),
+        checkpoints=later.checkpoints,
+        resumed=later.checkpoints.newest(kept.hints()),
+    )
+    assert entered == names[names.index(step) :]
+    assert [state for _, state in seen] == [{"own": b"state"}, *[None] * (len(entered) - 1)]
+    assert found["training.weights"] == (made.get("training.weights") or {"file": b"train"})
 
 
 def test_k6_it_is_due_by_the_contracts_time() -> None:

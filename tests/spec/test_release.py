@@ -369,6 +369,20 @@ def test_r24_secrets_of_contracts_that_are_over_are_forgotten(kept: KeptBy, agre
     assert _secrets_kept(kept) == 2
 
 
+@pytest.mark.parametrize("act", ["challenge", "deposit"])
+def test_r24_whatever_a_keeper_writes_forgets_secrets_of_contracts_that_are_over(
+    kept: KeptBy, agreed: SignedContract, act: str
+) -> None:
+    release(kept, agreed)
+    assert _secrets_kept(kept) == 1
+    kept.clock.now = read_moment(agreed.terms.expires) + timedelta(seconds=1)
+    if act == "challenge":
+        kept.keeper.challenge(agreed.id, OTHER_RUN)
+    else:
+        deposit_all(kept, agreed)
+    assert _secrets_kept(kept) == 0
+
+
 def _secrets_kept(kept: KeptBy) -> int:
     with sqlite3.connect(kept.home.folder / DATABASE) as connection:
         return int(connection.execute("select count(*) from checkpoint_secrets").fetchone()[0])

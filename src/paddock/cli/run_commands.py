@@ -12,7 +12,7 @@ from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import SIMULATED, UNPROVEN, notice, notices, plain, say, say_json, short, table
 from paddock.contract.terms import read_terms
 from paddock.crypto.digest import is_digest
-from paddock.errors import PaddockError, RunEnded
+from paddock.errors import ContractRefused, PaddockError, RunEnded
 from paddock.party.follow import Followed, Phase, follow
 from paddock.party.party import Party
 from paddock.party.results import fetch_receipt, fetch_results, load_receipt, own_policy
@@ -195,8 +195,12 @@ def _followed(party: Party, number: str, *, json_output: bool) -> None:
     _, verified = fetch_receipt(party, number)
     seen.verify_messages(verified.binding.keys.sign)
     if json_output:
-        say_json({"run": number, "state": seen.state, **_facts(verified)})
+        say_json({"run": number, "state": seen.state, "unproven_messages": len(seen.unproven), **_facts(verified)})
         return
+    if seen.unproven:
+        notice(
+            f"[yellow]{len(seen.unproven)} messages with numbers came before the last attempt: nothing proves them.[/]"
+        )
     say(f"Run {number} succeeded; its receipt is verified. Fetch what is yours: paddock results {number} --output DIR")
 
 
@@ -244,7 +248,10 @@ def _hardware(party: Party, contract: str) -> str:
     signed = party.signed_contract(contract) if is_digest(contract) else None
     if signed is None:
         return "?"
-    return "SIMULATED" if read_terms(signed.payload).environment.simulated else ""
+    try:
+        return "SIMULATED" if read_terms(signed.payload).environment.simulated else ""
+    except ContractRefused:
+        return "?"  # signed with another version, whose form this one does not read
 
 
 def _show_phase(phase: Phase) -> None:

@@ -27,10 +27,10 @@ from paddock.errors import (
     CryptoRefused,
     NoSuchObject,
     ObjectNameRefused,
+    PaddockError,
     RunCheckpointRefused,
     SealRefused,
     StoreMisbehaved,
-    Unavailable,
     VolumeIncomplete,
 )
 from paddock.jobs.api import Files
@@ -186,7 +186,7 @@ class RunCheckpoints:
         options = SealOptions(padding="padme" if pads else "none")  # K-3: its size tells no more than an output's
         try:
             volume = write_volume(in_order(files), self._key(secret, identity), sink, options=options)
-        except Unavailable as error:
+        except PaddockError as error:  # full, gone, not allowed, too large: whatever the store says
             self._events.phase("checkpoint-failed", number=number, reason=error.code)
         else:
             self._number = number

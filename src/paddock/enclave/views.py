@@ -9,7 +9,8 @@ from paddock.contract.terms import Terms
 from paddock.jobs.api import Files
 from paddock.jobs.registry import job_kind
 from paddock.seal import VolumeReader
-from paddock.views.opening import View, choose_view, find_means, open_view
+from paddock.views.files import VolumeFiles
+from paddock.views.opening import AUTO, View, choose_view, find_means, open_view
 
 
 def open_views(terms: Terms, readers: Mapping[str, VolumeReader], views: ExitStack) -> tuple[dict[str, Files], int]:
@@ -32,8 +33,12 @@ def open_views(terms: Terms, readers: Mapping[str, VolumeReader], views: ExitSta
     }
     inputs: dict[str, Files] = {}
     for name, reader in readers.items():
+        wanted = terms.inputs[name].view
+        if name not in by_path and wanted in (AUTO, View.DIRECT):
+            inputs[name] = VolumeFiles(reader)  # nothing is asked of the machine that the job does not need
+            continue
         means = find_means(by_path=name in by_path, room_bytes=room)
-        view = choose_view(terms.inputs[name].view, reader.content_bytes, means)
+        view = choose_view(wanted, reader.content_bytes, means)
         inputs[name] = views.enter_context(open_view(view, reader, means))
         if view is View.STAGED:
             room -= reader.content_bytes

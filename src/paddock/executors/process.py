@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,10 +30,10 @@ from paddock.errors import (
     RunSpokeBadly,
 )
 from paddock.executors.executor import EVENTS, FINAL_EVENTS, ExecutionState, Json, Launch, OnEvent
+from paddock.store.memory import remove_left
 
 ENCLAVE = (sys.executable, "-I", "-m", "paddock.enclave")
 MEASURE = (sys.executable, "-I", "-m", "paddock.cli.main", "measure", "--json")
-_MEMORY = Path("/dev/shm")  # noqa: S108 - where views stage files, under a name with their process's number
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _MEASURE_SECONDS = 120
@@ -92,6 +91,7 @@ class ProcessExecutor:
         self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._executions: dict[str, _Execution] = {}
+        remove_left()  # of enclaves that died with the service that had started them
 
     def prepare(self) -> None:
         """See `Executor.prepare`."""
@@ -289,15 +289,16 @@ class _Execution:
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
         # Seen dead, but not yet reaped: its number cannot have been given to another, so its group can be killed.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        with self._lock:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            self._reaped = True
-            process.wait()
-        for left in _MEMORY.glob(f"paddock-{process.pid}-*"):
+        try:
             # Inputs that it had staged in memory: what a killed process leaves of plaintext goes with it.
-            shutil.rmtree(left, ignore_errors=True)
-        self._gone.set()
+            remove_left(ended=process.pid)
+            with self._lock:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                self._reaped = True
+                process.wait()
+        finally:
+            self._gone.set()
 
     def _signal(self, number: signal.Signals) -> bool:
         with self._lock:

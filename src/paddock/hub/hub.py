@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,34 +107,63 @@ class Hub:
         now = self.now()
         with self.database.write() as connection:
             run, contract, keepers = runs.ask(connection, envelope, now)
+        with self._left:
+            self._placed.add(run)
         self._place(Launch(run, contract, self._store_of(run), keepers))
         return run
 
     def resume_run(self, run: str, envelope: Envelope) -> Json:
         """Go on with a run that failed or was cancelled. Raises as `runs.resume`, RunStillEnding and EngineBusy."""
-        with self.database.read() as connection:
-            ended = runs.show(connection, run)["state"] in runs.ENDED
-        with self._left:
-            # Its end is noted, and its final event may still be on its way: it would end the next attempt.
-            if ended and not self._left.wait_for(lambda: run not in self._placed, _ENDING_SECONDS):
-                raise RunStillEnding
-        with self.database.write() as connection:
-            contract, keepers, checkpoints = runs.resume(connection, run, envelope, self.now())
+        end = time.monotonic() + _ENDING_SECONDS
+        while True:
+            try:
+                contract, keepers, checkpoints = self._begin_again(run, envelope)
+                break
+            except RunStillEnding:
+                with self._left:
+                    left = end - time.monotonic()
+                    if left <= 0 or not self._left.wait_for(lambda: run not in self._placed, left):
+                        raise
         self._place(Launch(run, contract, self._store_of(run), keepers, checkpoints))
         self.waiting.tell(run)
         with self.database.read() as connection:
             return runs.show(connection, run)
 
+    def _begin_again(self, run: str, envelope: Envelope) -> tuple[Json, dict[str, str], list[Json]]:
+        taken = False
+        try:
+            with self.database.write() as connection:
+                found = runs.resume(connection, run, envelope, self.now())
+                with self._left:
+                    # The end of the attempt before is noted, and its final event may still be on its way: it would end
+                    # this one. Nothing is written then, so that the same request can be asked again.
+                    if run in self._placed:
+                        raise RunStillEnding
+                    self._placed.add(run)
+                    taken = True
+        except BaseException:
+            if taken:
+                self._has_left(run)
+            raise
+        return found
+
     def _place(self, launch: Launch) -> None:
-        with self._left:
-            self._placed.add(launch.run)
+        """Hand a run to the engine that is already listed as placed."""
         try:
             # After the commit: the engine's first event must find the run.
             self.engine.submit(launch)
         except PaddockError as error:
-            self._finish(launch.run, {"event": "failed", "error": error.as_dict()})
+            self.grants.end(launch.run)
+            with self.database.write() as connection:
+                runs.never_began(connection, launch.run)
+                runs.finish(connection, launch.run, {"event": "failed", "error": error.as_dict()}, self.now())
+            self.waiting.tell(launch.run)
             self._has_left(launch.run)
             raise
+        with self.database.read() as connection:
+            ended = runs.show(connection, launch.run)["state"] in runs.ENDED
+        if ended:  # cancelled between the commit and the engine's knowing of it
+            self.engine.cancel(launch.run)
 
     def _has_left(self, run: str) -> None:
         with self._left:

@@ -17,7 +17,7 @@ from paddock.contract.states import FINAL, ContractEvent, ContractState, RunStat
 from paddock.contract.terms import read_terms
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.dsse import Envelope
-from paddock.crypto.moment import write_moment
+from paddock.crypto.moment import read_moment, write_moment
 from paddock.errors import (
     HubRunsUsedUp,
     NotAParty,
@@ -121,6 +121,12 @@ def resume(
     return contract.to_dict(), _keepers_of(connection, contract), [dict(each) for each in hints]
 
 
+def never_began(connection: Connection, run: str) -> None:
+    """Take back the attempt that was counted for a run that nothing could be started for."""
+    row = _row(connection, run)
+    connection.execute(update(runs).where(runs.c.number == row.number).values(attempt=max(0, row.attempt - 1)))
+
+
 def may_cancel(connection: Connection, run: str, envelope: Envelope, now: datetime) -> None:
     """Return if a party of the run's contract asks to cancel it and it has not ended; the cancelling is noted.
 
@@ -171,14 +177,17 @@ def add_event(connection: Connection, run: str, event: Json) -> None:
 
 
 def add_checkpoint(connection: Connection, run: str, event: Json) -> None:
-    """Note where a checkpoint stands, unless the event is of another form or the run has ended."""
+    """Note where a checkpoint stands, unless the event is of another form.
+
+    Also when the run has just been cancelled: a later attempt may go on from it, and else it is deleted.
+    """
     row = _row(connection, run)
     known = events.read_checkpoint(event, run)
-    if row.state in ENDED or known is None:
+    if known is None:
         return
     values = {"run": row.number, "id": known.id, "asset": known.asset, "objects": json.dumps(known.objects)}
     connection.execute(insert(checkpoints).values(values))
-    if row.events < events.MAX_EVENTS:
+    if row.state not in ENDED and row.events < events.MAX_EVENTS:
         shown = known.model_dump(mode="json", include={"event", "at", "number", "asset"})
         _store(connection, row, "checkpoint", events.write_event(shown) or "{}")
 
@@ -210,9 +219,13 @@ def forget_checkpoints(connection: Connection, numbers: Iterable[int]) -> None:
 
 
 def finish(connection: Connection, run: str, final: Json, now: datetime) -> None:
-    """End a run by its final event, once; a second one changes nothing."""
+    """End a run by its final event, once; a second one changes nothing.
+
+    A receipt that comes after the run was cancelled counts all the same, while the contract is in force: the keepers gave
+    their last leases before they knew, and no other attempt will ever get keys.
+    """
     row = _row(connection, run)
-    if row.state in ENDED:
+    if row.state in ENDED and not _came_late(connection, row, final):
         return
     contract = connection.execute(select(contracts_table).where(contracts_table.c.number == row.contract)).one()
     receipt = error = None
@@ -239,6 +252,23 @@ def finish(connection: Connection, run: str, final: Json, now: datetime) -> None
     document = receipt.encode() if receipt is not None else canonical(kept)
     record(connection, "run.receipt" if receipt is not None else f"run.{state}", run, document, now)
     _settle(connection, contract, error, now)
+
+
+def _came_late(connection: Connection, row: Row[Any], final: Json) -> bool:
+    """Whether a cancelled run has a receipt after all; then its contract is back where the run is under way."""
+    if row.state != RunState.CANCELLED or final["event"] != "receipt":
+        return False
+    contract = connection.execute(select(contracts_table).where(contracts_table.c.number == row.contract)).one()
+    if ContractState(contract.state) in FINAL:
+        return False
+    try:
+        events.read_receipt(final, contract=contract.id, run=row.id)
+    except RunSpokeBadly:
+        return False
+    now = read_moment(row.ended_at)
+    _count(connection, contract, under_way=1)
+    contracts.apply(connection, contract.id, ContractEvent.RUN_START, now, "")
+    return True
 
 
 def recover(connection: Connection, now: datetime) -> list[str]:

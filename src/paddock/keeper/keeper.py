@@ -171,6 +171,7 @@ class Keeper:
         nonce, expires = secrets.token_hex(32), write_moment(now + CHALLENGE_LIFE)
         with self._database.write() as connection:
             connection.execute(delete(tables.challenges).where(tables.challenges.c.expires < write_moment(now)))
+            self._forget_expired(connection, now)
             open_now = connection.execute(select(func.count()).select_from(tables.challenges)).scalar_one()
             if open_now >= MAX_OPEN_CHALLENGES:
                 raise KeeperBusy
@@ -201,7 +202,7 @@ class Keeper:
                 raise
             data_keys = self._unwrap(connection, grant.assets)
             recorded = self._record(connection, request, grant, policy_digest, now)
-            checkpoint = self._checkpoint_secret(connection, grant, now)
+            checkpoint = self._checkpoint_secret(connection, grant)
         # R-13: the transaction is on disk; from here on the release has happened, whether or not the answer arrives.
         public = self._home.keys.public()
         secret = canonical(
@@ -242,6 +243,7 @@ class Keeper:
         now = self._clock()
         sender = claimed_sender(envelope)
         with self._database.write() as connection:
+            self._forget_expired(connection, now)
             row = self._released_to(connection, sender)
             contract = row.contract
             request = verify_request(
@@ -293,6 +295,7 @@ class Keeper:
         with self._database.write() as connection:
             self._remember(connection, request, now)
             connection.execute(delete(tables.deposits).where(tables.deposits.c.asset == asset))
+            self._forget_expired(connection, now)
             row = {"asset": asset, "kind": kind, "wrapped": raw, "deposited": write_moment(now)}
             connection.execute(insert(tables.deposits).values(row))
             index = self._append(connection, {"act": "deposit", "asset": asset, "at": write_moment(now)})
@@ -562,7 +565,7 @@ class Keeper:
         for contract, run in set(connection.execute(about).all()):
             connection.execute(delete(table).where(table.c.contract == contract, table.c.run == run))
 
-    def _checkpoint_secret(self, connection: Connection, grant: Grant, now: datetime) -> DataKey | None:
+    def _checkpoint_secret(self, connection: Connection, grant: Grant) -> DataKey | None:
         """This keeper's part of what the run's checkpoints are sealed under: the same for each attempt (R-24)."""
         if grant.contract.terms.limits.attempts == 1:
             return None
@@ -573,11 +576,15 @@ class Keeper:
             return DataKey.unwrap(wrapped, self._home.keys.seal, grant.contract.id, purpose)
         secret = DataKey.generate()
         wrapped = secret.wrap(self._home.keys.public().seal, grant.contract.id, purpose)
-        connection.execute(delete(table).where(table.c.expires < write_moment(now)))
         expires = grant.contract.terms.expires
         row = {"contract": grant.contract.id, "run": grant.run, "wrapped": wrapped, "expires": expires}
         connection.execute(insert(table).values(row))
         return secret
+
+    def _forget_expired(self, connection: Connection, now: datetime) -> None:
+        """Checkpoints of runs whose contract is over are never opened again (R-24). Asked with all that is written."""
+        table = tables.checkpoint_secrets
+        connection.execute(delete(table).where(table.c.expires < write_moment(now)))
 
     def _assets_of(self, row: _Released) -> list[str]:
         return ReleaseStatement.model_validate_json(row.statement).assets

@@ -29,6 +29,8 @@ class Followed:
     state: str = "queued"
     error: PaddockError | None = None
     messages: list[ProgressMessage] = field(default_factory=list)
+    unproven: list[ProgressMessage] = field(default_factory=list)
+    """Of attempts before the last one, as the host tells where each began: no receipt speaks for them."""
     next_sequence: int = 0
 
     def verify_messages(self, run_key: VerifyKey) -> None:
@@ -90,6 +92,7 @@ def _item(party: Party, seen: Followed, event: dict[str, Any]) -> Phase | Progre
         if event.get("phase") == "booted":
             # Another attempt, with a run key of its own: nothing will prove the numbers of the one before it (V-11).
             seen.error, seen.next_sequence = None, 0
+            seen.unproven += seen.messages
             seen.messages.clear()
         detail = event.get("detail")
         return Phase(str(event.get("phase")), str(event.get("at")), detail if isinstance(detail, dict) else {})

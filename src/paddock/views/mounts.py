@@ -5,12 +5,15 @@ Source: proc_pid_mountinfo(5).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+"""Blanks, tabs, line ends and backslashes are written as octal numbers."""
+_FIELDS_BEFORE, _FIELDS_AFTER = 6, 3
 MOUNTINFO = Path("/proc/self/mountinfo")
 
 
@@ -33,13 +36,12 @@ class Mounted:
 
 def mounts(source: Path = MOUNTINFO) -> Iterator[Mounted]:
     """All mounts that this process sees, in the order in which they were made: the last one at a place covers the others."""
-    for line in source.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        kind, _, options = after.split(maxsplit=2)
-        yield Mounted(Path(_unescaped(fields[4])), fields[2], kind, frozenset(options.split()[-1].split(",")))
-
-
-def _unescaped(place: str) -> str:
-    # Blanks, tabs, line ends and backslashes are written as octal numbers.
-    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), place)
+    # Bytes, cut at line feeds and blanks alone: a mountpoint's name may hold whatever else cuts lines of text.
+    for line in source.read_bytes().split(b"\n"):
+        before, _, after = line.partition(b" - ")
+        fields, told = before.split(b" "), after.split(b" ")
+        if len(fields) < _FIELDS_BEFORE or len(told) < _FIELDS_AFTER:
+            continue
+        place = Path(os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), fields[4])))
+        options = frozenset(os.fsdecode(told[-1]).split(","))
+        yield Mounted(place, fields[2].decode("ascii"), os.fsdecode(told[0]), options)

@@ -13,9 +13,6 @@ import errno
 import fcntl
 import mmap
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,14 +22,12 @@ from typing import Self
 
 from paddock.errors import NoRoomInMemory, StagingRefused
 from paddock.seal.reader import VolumeFile, VolumeReader
+from paddock.store.memory import own_folder, remove_left
 from paddock.views.mounts import MOUNTINFO, mounts
 
 Progress = Callable[[int], None]
 _MEMORY = {"tmpfs", "ramfs"}
 _PAGE = mmap.PAGESIZE
-_PREFIX = "paddock-"
-_YOUNG_SECONDS = 10.0
-"""A folder that is younger may have been made and not locked yet."""
 _MAPPED_BYTES = 1 << 20
 """Files from this size on are opened straight into their pages."""
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -80,27 +75,6 @@ class Memory:
         return found
 
 
-def remove_left(parent: Path) -> list[Path]:
-    """Remove what processes that were killed left staged below a folder in memory; the folders removed."""
-    removed = []
-    for folder in parent.glob(f"{_PREFIX}*"):
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            status = os.fstat(descriptor)
-            if status.st_uid == os.geteuid() and time.time() - status.st_ctime > _YOUNG_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-                removed.append(folder)
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(descriptor)
-    return removed
-
-
 class StagedFolder:
     """A volume's files in a fresh folder in memory, readable by this user alone; removed when the block ends.
 
@@ -132,16 +106,14 @@ class StagedFolder:
         self._threads = threads
         self._progress = progress
         (memory or Memory()).check(parent, may_swap=may_swap)
+        remove_left(parent)
         free = os.statvfs(parent)
         needed = sum(-(-file.size // _PAGE) * _PAGE for file in reader.iter_files())
         if needed > free.f_bavail * free.f_frsize:
             raise NoRoomInMemory(f"{needed} bytes are needed, {free.f_bavail * free.f_frsize} are free in {parent}.")
-        remove_left(parent)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
-        self._held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._stack = contextlib.ExitStack()
+        self.path = self._stack.enter_context(own_folder(parent))
         try:
-            # Whoever finds the folder unlocked knows that its process is gone.
-            fcntl.flock(self._held, fcntl.LOCK_EX)
             self._fill()
         except BaseException:
             self.close()
@@ -157,10 +129,7 @@ class StagedFolder:
 
     def close(self) -> None:
         """Remove all files; their pages go back to the kernel, which clears them before anybody gets them."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        self._stack.close()
 
     def _fill(self) -> None:
         done = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,9 +13,10 @@ import pytest
 
 from paddock.errors import NoSuchFile, StagingRefused, ViewUnavailable
 from paddock.seal import DataKey, VolumeReader, in_order, write_volume
+from paddock.store.memory import remove_left
 from paddock.testing.stores import MemoryStore
 from paddock.views.opening import Means, View, choose_view, find_means, open_view
-from paddock.views.staging import StagedFolder, remove_left
+from paddock.views.staging import StagedFolder
 
 FILES = {"a/b.csv": b"x,y\n1,2\n" * 1000, "c": b"", "ü": bytes(range(256))}
 SHM = Path("/dev/shm")
@@ -112,13 +115,47 @@ def test_what_a_killed_process_staged_is_removed_and_what_a_living_one_did_is_no
         assert process.stdout is not None
         left = Path(process.stdout.readline().strip())
         later = time.time() + 60
-        monkeypatch.setattr("paddock.views.staging.time.time", lambda: later)
+        monkeypatch.setattr("paddock.store.memory.time.time", lambda: later)
         assert left not in remove_left(SHM)
         assert (left / "f").read_bytes() == b"secret"
         process.kill()
         process.wait()
-        monkeypatch.setattr("paddock.views.staging.time.time", lambda: left.stat().st_ctime + 1)
+        monkeypatch.setattr("paddock.store.memory.time.time", lambda: left.stat().st_ctime + 1)
         assert left not in remove_left(SHM)  # it may be one that is being made
-        monkeypatch.setattr("paddock.views.staging.time.time", lambda: later)
+        monkeypatch.setattr("paddock.store.memory.time.time", lambda: later)
         with StagedFolder(reader, SHM):
             assert not left.exists()
+
+
+def test_folders_of_others_are_never_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paddock.store.memory.time.time", lambda: time.time_ns() / 1e9 + 60)
+    kept = [SHM / name for name in ("paddock-my-own-data", "paddock-staged-12-short", "paddock-staged-x-abcdefgh")]
+    link = SHM / "paddock-staged-12-abcdefgi"
+    target = SHM / "paddock-target"
+    try:
+        for folder in (*kept, target):
+            folder.mkdir()
+            (folder / "file").write_bytes(b"mine")
+        link.symlink_to(target)
+        remove_left(SHM)
+        assert all((folder / "file").read_bytes() == b"mine" for folder in (*kept, target))
+    finally:
+        link.unlink(missing_ok=True)
+        for folder in (*kept, target):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_full_memory_folder_is_cleared_of_what_is_left_before_its_room_is_judged(
+    reader: VolumeReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("paddock.views.staging.remove_left", lambda _: order.append("removed"))
+    real = os.statvfs
+
+    def judged(path: object) -> os.statvfs_result:
+        order.append("judged")
+        return real(path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("paddock.views.staging.os.statvfs", judged)
+    with StagedFolder(reader, SHM):
+        assert order == ["removed", "judged"]
