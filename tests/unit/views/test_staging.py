@@ -134,14 +134,14 @@ def test_a_file_without_a_name_cannot_be_changed(calm: Memory) -> None:
 
 def test_odd_names_of_mountpoints_hide_no_mount(tmp_path: Path) -> None:
     lines = [
-        b"1 2 0:1 / /tmp/a\x0cb rw - tmpfs none rw",
-        "2 2 0:2 / /tmp/a\u2028b rw - fuse.x none rw".encode(),
-        b"3 2 0:3 / /tmp/\xff\\040c rw shared:1 - tmpfs  rw,noswap",
+        b"1 2 0:1 / /srv/a\x0cb rw - tmpfs none rw",
+        "2 2 0:2 / /srv/a\u2028b rw - fuse.x none rw".encode(),
+        b"3 2 0:3 / /srv/\xff\\040c rw shared:1 - tmpfs  rw,noswap",
         b"no line of the kernel's",
         b"",
     ]
     (tmp_path / "mountinfo").write_bytes(b"\n".join(lines))
     found = list(mounts(tmp_path / "mountinfo"))
-    assert [str(each.place) for each in found] == ["/tmp/a\x0cb", "/tmp/a\u2028b", "/tmp/\udcff c"]
+    assert [str(each.place) for each in found] == ["/srv/a\x0cb", "/srv/a\u2028b", "/srv/\udcff c"]
     assert [each.kind for each in found] == ["tmpfs", "fuse.x", "tmpfs"]
     assert found[2].options == {"rw", "noswap"}
