@@ -15,7 +15,7 @@ uv=$(command -v uv || true)
 # Neither the index nor the machine leaves a trace in the files: hashes say what a package is.
 compile() {
   "$uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-    --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$@"
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras "$@"
 }
 compile --all-extras --group dev --output-file requirements.lock ${ARGS:-}
 # The second is a part of the first, version for version.
