@@ -14,7 +14,9 @@ import pytest
 
 from paddock.errors import ExecutorFailed, PluginUnknown
 from paddock.executors import Executor, Launch, load_plugin
-from paddock.executors.process import Limits, ProcessExecutor, environment
+from paddock.executors.command import environment
+from paddock.executors.process import ProcessExecutor
+from paddock.executors.supervision import Limits
 from paddock.testing.executor_suite import RUN, Behaviour, ExecutorSuite, Recorder, launch
 
 PROGRAM = r"""
@@ -58,7 +60,7 @@ SMALL = Limits(line_bytes=100_000, events=200, grace_seconds=0.3, log_bytes=1000
 def _executor(*arguments: str, log_folder: Path | None = None, threads: int | None = None) -> ProcessExecutor:
     command = (sys.executable, "-I", "-c", PROGRAM, *arguments)
     return ProcessExecutor(
-        attester="unix:/nowhere", command=command, limits=SMALL, log_folder=log_folder, threads=threads
+        attester="unix:/nowhere", program=command, limits=SMALL, log_folder=log_folder, threads=threads
     )
 
 
@@ -99,7 +101,7 @@ class TestProcessExecutor(ExecutorSuite):
             "from paddock.executors.process import ProcessExecutor\n"
             "from paddock.testing.executor_suite import launch\n"
             f"command = (sys.executable, '-I', '-c', {PROGRAM!r}, 'pid')\n"
-            "executor = ProcessExecutor(attester='none', command=command)\n"
+            "executor = ProcessExecutor(attester='none', program=command)\n"
             "executor.start(launch(), lambda e: print(e['detail']['pid'], flush=True))\n"
             "time.sleep(60)\n",
             encoding="utf-8",
@@ -123,7 +125,7 @@ class TestProcessExecutor(ExecutorSuite):
         assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
     def test_a_program_that_is_not_there_is_said(self) -> None:
-        executor = ProcessExecutor(attester="none", command=("/no/such/python",))
+        executor = ProcessExecutor(attester="none", program=("/no/such/python",))
         with pytest.raises(ExecutorFailed):
             executor.prepare()
         recorder = Recorder()

@@ -57,7 +57,7 @@ def test_what_names_a_machine_is_recognised(line: str) -> None:
 def test_a_lock_pins_every_package_by_hash_and_names_no_index(name: str) -> None:
     text = (_ROOT / name).read_text(encoding="utf-8")
     for entry in re.split(r"\n(?! )", text.strip()):
-        assert re.match(r"[a-z0-9.\-]+==[^ ;]+( ; [^\\]+)? \\\n", entry), entry
+        assert re.match(r"[a-z0-9.\-]+(\[[a-z0-9, \-]+\])?==[^ ;]+( ; [^\\]+)? \\\n", entry), entry
         assert re.fullmatch(r"( {4}--hash=sha256:[0-9a-f]{64}( \\\n)?)+", entry.partition("\n")[2]), entry
 
 
@@ -77,7 +77,7 @@ def test_the_lock_holds_every_declared_package_at_a_version_that_is_allowed() ->
         declared += group
     pinned: dict[str, list[str]] = {}
     for line in (_ROOT / _LOCKS[0]).read_text(encoding="utf-8").splitlines():
-        if match := re.match(r"([^ ]+)==([^ ]+)", line):
+        if match := re.match(r"([^ \[]+)(?:\[[^]]*\])?==([^ ]+)", line):
             pinned.setdefault(canonicalize_name(match[1]), []).append(match[2])
     for requirement in map(Requirement, declared):
         versions = pinned.get(canonicalize_name(requirement.name), [])

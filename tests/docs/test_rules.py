@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
-_STATED = re.compile(r"^\s*(?:[-*] |\| ?)?\*\*([SCARLPJGVDK]-\d{1,2})\*\*", re.MULTILINE)
-_NAMED = re.compile(r"(?<![\w-])([SCARLPJGVDK]-\d{1,2})(?![\w-])")
-_RANGE = re.compile(r"\b([SCARLPJGVDK])-(\d{1,2})(?: to \1-(\d{1,2}))?")
-_TEST = re.compile(r"test_([scarlpjgvdk])(\d{1,2})_")
+_STATED = re.compile(r"^\s*(?:[-*] |\| ?)?\*\*([SCARLPJGVDKW]-\d{1,2})\*\*", re.MULTILINE)
+_NAMED = re.compile(r"(?<![\w-])([SCARLPJGVDKW]-\d{1,2})(?![\w-])")
+_RANGE = re.compile(r"\b([SCARLPJGVDKW])-(\d{1,2})(?: to \1-(\d{1,2}))?")
+_TEST = re.compile(r"test_([scarlpjgvdkw])(\d{1,2})_")
 
 
 def _stated() -> dict[str, str]:

@@ -47,7 +47,7 @@ from paddock.hub.hub import HubConfig, load_ledger_key
 from paddock.service.serve import Served, serve
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
 command = (sys.executable, "-I", str(folder / "enclave.py"), str(folder / "hold"))
-executor = ProcessExecutor(attester="none", command=command)
+executor = ProcessExecutor(attester="none", program=command)
 config = HubConfig(
     database=f"sqlite:///{folder / 'hub.db'}", store=f"folder:{folder / 'blobs'}",
     ledger_key=load_ledger_key(folder / "ledger.key"), origin="hub.test/ledger",

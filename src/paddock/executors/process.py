@@ -6,69 +6,31 @@ executors.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
-import select
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
-from paddock.errors import (
-    ExecutorFailed,
-    PaddockError,
-    RunCancelled,
-    RunEndedSilently,
-    RunKilled,
-    RunOutOfMemory,
-    RunSpokeBadly,
-)
-from paddock.executors.executor import EVENTS, FINAL_EVENTS, ExecutionState, Json, Launch, OnEvent
-from paddock.store.memory import remove_left
+from paddock.errors import ExecutorFailed
+from paddock.executors.command import Command, CommandExecutor, environment
+from paddock.executors.executor import Launch
+from paddock.executors.supervision import Limits
 
 ENCLAVE = (sys.executable, "-I", "-m", "paddock.enclave")
 MEASURE = (sys.executable, "-I", "-m", "paddock.cli.main", "measure", "--json")
-_LAUNCHER = Path(__file__).with_name("launcher.py")
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _MEASURE_SECONDS = 120
-_START_SECONDS = 30
-_REMEMBERED = 1000
-_POLL_SECONDS = 0.5
-_LEAVE_SECONDS = 0.1
-_log = logging.getLogger("paddock.executors")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What is read of one enclave at most; more ends it.
-
-    Args:
-        line_bytes: of one event.
-        events: number of them.
-        grace_seconds: between asking it to end and killing it.
-        log_bytes: of what it writes for the operator; more is dropped.
-    """
-
-    line_bytes: int = 8 << 20
-    events: int = 100_000
-    grace_seconds: float = 5.0
-    log_bytes: int = 4 << 20
-
-
-class ProcessExecutor:
+class ProcessExecutor(CommandExecutor):
     """Starts `python -I -m paddock.enclave`.
 
     Args:
         attester: where the attestation device answers (`unix:/path`), or `none`.
         threads: of the numeric libraries, where the enclave does not fix them itself; None leaves the service's own setting.
         log_folder: where each run's stderr is kept for the operator; None drops it.
-        command: what to start; tests put their own in.
+        program: what to start; tests put their own in.
         measure_command: prints the measurement as JSON with a member `digest`.
         limits: see `Limits`.
     """
@@ -79,25 +41,21 @@ class ProcessExecutor:
         attester: str,
         threads: int | None = None,
         log_folder: Path | None = None,
-        command: Sequence[str] = ENCLAVE,
+        program: Sequence[str] = ENCLAVE,
         measure_command: Sequence[str] = MEASURE,
         limits: Limits | None = None,
     ) -> None:
+        super().__init__(log_folder=log_folder, limits=limits)
         self._attester = attester
         self._threads = threads
-        self._log_folder = log_folder
-        self._command = tuple(command)
+        self._program = tuple(program)
         self._measure_command = tuple(measure_command)
-        self._limits = limits or Limits()
-        self._lock = threading.Lock()
-        self._executions: dict[str, _Execution] = {}
-        remove_left()  # of enclaves that died with the service that had started them
 
     def prepare(self) -> None:
         """See `Executor.prepare`."""
         if not sys.platform.startswith("linux"):
             raise ExecutorFailed("The executor 'process' needs Linux.")
-        if not os.access(self._command[0], os.X_OK):
+        if not os.access(self._program[0], os.X_OK):
             raise ExecutorFailed("The Python interpreter cannot be run.")
 
     def measure(self) -> str:
@@ -116,275 +74,6 @@ class ProcessExecutor:
             raise ExecutorFailed("The runtime could not be measured.") from error
         return str(digest)
 
-    def start(self, launch: Launch, on_event: OnEvent) -> str:
-        """See `Executor.start`."""
-        log = None if self._log_folder is None else self._log_folder / f"{launch.run}.log"
-        execution = _Execution(launch.line(self._attester), on_event, self._limits, log)
-        with self._lock:
-            if launch.run in self._executions and not self._executions[launch.run].ended.is_set():
-                raise ExecutorFailed("That run is already under way.")
-            self._executions[launch.run] = execution
-            self._forget_old()
-        execution.start(self._command, environment(self._threads))
-        return launch.run
-
-    def stop(self, execution: str) -> None:
-        """See `Executor.stop`."""
-        with self._lock:
-            found = self._executions.get(execution)
-        if found is not None:
-            found.stop()
-
-    def status(self, execution: str) -> ExecutionState:
-        """See `Executor.status`."""
-        with self._lock:
-            found = self._executions.get(execution)
-        if found is None:
-            return ExecutionState.UNKNOWN
-        return ExecutionState.ENDED if found.ended.is_set() else ExecutionState.RUNNING
-
-    def _forget_old(self) -> None:
-        ended = [run for run, each in self._executions.items() if each.ended.is_set()]
-        for run in ended[: max(0, len(self._executions) - _REMEMBERED)]:
-            del self._executions[run]
-
-
-def environment(threads: int | None) -> dict[str, str]:
-    """All that an enclave's process gets of an environment: an allow-list, nothing inherited but thread counts."""
-    chosen = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-        "HOME": "/nonexistent",  # what a library would cache in a home folder stays unwritten
-    }
-    for name in _THREAD_SETTINGS:
-        value = str(threads) if threads is not None else os.environ.get(name, "")
-        if value.isdigit():
-            chosen[name] = value
-    return chosen
-
-
-@dataclass
-class _Execution:
-    """One process from its start to its final event.
-
-    One thread starts it and reads it to its end: the kernel ties PR_SET_PDEATHSIG to the starting thread, so that
-    thread must live as long as the process.
-    """
-
-    line: bytes
-    on_event: OnEvent
-    limits: Limits
-    log: Path | None
-    ended: threading.Event = field(default_factory=threading.Event)
-    _started: threading.Event = field(default_factory=threading.Event)
-    _stopped: threading.Event = field(default_factory=threading.Event)
-    _gone: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _process: subprocess.Popen[bytes] | None = None
-    _reaped: bool = False
-    _failure: BaseException | None = None
-
-    def start(self, command: Sequence[str], env: dict[str, str]) -> None:
-        name = f"execution-{os.urandom(3).hex()}"
-        threading.Thread(target=self._supervise, args=(command, env), name=name, daemon=True).start()
-        self._started.wait(_START_SECONDS)
-        if self._failure is not None:
-            raise ExecutorFailed("The process could not be started.") from self._failure
-
-    def stop(self) -> None:
-        self._stopped.set()
-        if self._signal(signal.SIGTERM) and not self.ended.wait(self.limits.grace_seconds):
-            self._signal(signal.SIGKILL)
-
-    def _supervise(self, command: Sequence[str], env: dict[str, str]) -> None:
-        kills_before = _out_of_memory_kills()
-        try:
-            process = self._spawn(command, env)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            self._failure = error
-            self.ended.set()
-            self._started.set()
-            return
-        self._process = process
-        self._started.set()
-        reaper = threading.Thread(target=self._reap, args=(process,), name="reaper", daemon=True)
-        reaper.start()
-        threading.Thread(target=self._tell, args=(process,), name="launch", daemon=True).start()
-        log = threading.Thread(target=self._keep_log, args=(process,), name="log", daemon=True)
-        log.start()
-        final = self._read(process)
-        self._finish()
-        reaper.join()
-        log.join(_POLL_SECONDS)
-        if final is None:
-            final = _failed(self._reason(process.returncode, kills_before))
-        self.ended.set()
-        self._deliver(final)
-
-    def _deliver(self, event: Json) -> None:
-        try:
-            self.on_event(event)
-        except Exception as error:  # noqa: BLE001 - this thread holds the process; whoever listens must not end it
-            _log.error("an event of a run was not taken: %s", type(error).__name__)
-
-    def _spawn(self, command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=env,
-            cwd="/",
-            start_new_session=True,
-            close_fds=True,
-        )
-
-    def _tell(self, process: subprocess.Popen[bytes]) -> None:
-        # On its own thread: a process that never reads must not keep its events from being read.
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.write(self.line)
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-
-    def _keep_log(self, process: subprocess.Popen[bytes]) -> None:
-        if process.stderr is None:
-            return
-        left = self.limits.log_bytes
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(process.stderr)
-            sink = stack.enter_context(_private_file(self.log)) if self.log is not None else None
-            while part := process.stderr.read1(1 << 16):  # type: ignore[attr-defined]
-                if sink is not None and left > 0:
-                    with contextlib.suppress(OSError):  # a full disk must not end the run
-                        sink.write(part[:left])
-                        sink.flush()
-                    left -= len(part)
-
-    def _read(self, process: subprocess.Popen[bytes]) -> Json | None:
-        """Pass events on until the final one, which is returned; None when the process ended without one."""
-        if process.stdout is None:
-            return None
-        with process.stdout as pipe:
-            source = _Lines(pipe.fileno(), self.limits, self._gone)
-            for _ in range(self.limits.events):
-                line = source.next()
-                if not line:
-                    return None
-                event = _understood(line, self.limits.line_bytes)
-                if event is None:
-                    return _failed(RunSpokeBadly())
-                if event["event"] in FINAL_EVENTS:
-                    return event
-                self._deliver(event)
-        return _failed(RunSpokeBadly("It sent too many events."))
-
-    def _finish(self) -> None:
-        # What it promised is done before its last word, so it gets a moment to leave and no more.
-        self._gone.wait(_LEAVE_SECONDS)
-        self._signal(signal.SIGKILL)
-
-    def _reap(self, process: subprocess.Popen[bytes]) -> None:
-        # Seen dead, but not yet reaped: its number cannot have been given to another, so its group can be killed.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        try:
-            # Inputs that it had staged in memory: what a killed process leaves of plaintext goes with it.
-            remove_left(ended=process.pid)
-            with self._lock:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                self._reaped = True
-                process.wait()
-        finally:
-            self._gone.set()
-
-    def _signal(self, number: signal.Signals) -> bool:
-        with self._lock:
-            if self._process is None or self._reaped:
-                return False
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-            return True
-
-    def _reason(self, code: int, kills_before: int) -> PaddockError:
-        if self._stopped.is_set():
-            return RunCancelled()
-        if code == -signal.SIGKILL and _out_of_memory_kills() > kills_before:
-            return RunOutOfMemory()
-        if code < 0:
-            return RunKilled(f"It was ended by {_signal_name(-code)}.")
-        return RunEndedSilently(f"Its exit status was {code}.")
-
-
-class _Lines:
-    """Lines of a pipe, each of bounded length; ends a while after the process did, whoever still holds the pipe."""
-
-    def __init__(self, pipe: int, limits: Limits, gone: threading.Event) -> None:
-        self._pipe = pipe
-        self._limits = limits
-        self._gone = gone
-        self._buffer = bytearray()
-        self._searched = 0
-        os.set_blocking(pipe, False)
-
-    def next(self) -> bytes:
-        """The next line with its end; longer than allowed or without end when something is wrong; empty at the end."""
-        while True:
-            found = self._buffer.find(b"\n", self._searched)
-            self._searched = len(self._buffer)
-            cut = found + 1 if found >= 0 else len(self._buffer)
-            if found >= 0 or cut > self._limits.line_bytes or not self._more():
-                line = bytes(self._buffer[:cut])
-                del self._buffer[:cut]
-                self._searched = 0
-                return line
-
-    def _more(self) -> bool:
-        while True:
-            was_gone = self._gone.is_set()
-            readable, _, _ = select.select([self._pipe], [], [], _POLL_SECONDS)
-            if readable:
-                part = os.read(self._pipe, 1 << 16)
-                self._buffer += part
-                return bool(part)
-            if was_gone:
-                return False
-
-
-def _understood(line: bytes, limit: int) -> Json | None:
-    if len(line) > limit or not line.endswith(b"\n"):
-        return None
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    name = event.get("event") if isinstance(event, dict) else None
-    return event if isinstance(name, str) and name in EVENTS else None
-
-
-def _failed(error: PaddockError) -> Json:
-    return {"event": "failed", "error": error.as_dict()}
-
-
-def _private_file(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "wb")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _out_of_memory_kills() -> int:
-    # proc(5): how often the kernel killed something for want of memory since boot.
-    try:
-        for row in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
-            if row.startswith("oom_kill "):
-                return int(row.split()[1])
-    except (OSError, ValueError):
-        pass
-    return 0
+    def command(self, launch: Launch) -> Command:  # noqa: ARG002 - every run is started alike
+        """See `CommandExecutor.command`."""
+        return Command(self._program, environment(self._threads), self._attester)

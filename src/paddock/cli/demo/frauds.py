@@ -93,7 +93,7 @@ def with_a_changed_runtime(scene: Scene) -> Refusal:
         changed.write_text(changed.read_text(encoding="utf-8") + _CHANGE, encoding="utf-8")
         key_file = simulator_key_file(scene.simulator_folder)
         with SimulatorProcess(key_file, command=_from(folder, "paddock.testing.simulator")) as simulator:
-            executor = ProcessExecutor(attester=simulator.attester, command=_from(folder, "paddock.enclave"))
+            executor = ProcessExecutor(attester=simulator.attester, program=_from(folder, "paddock.enclave"))
             error = scene.run(scene.verified.contract.envelope, executor)
     return Refusal("a runtime in which one line was changed", "keepers", error)
 

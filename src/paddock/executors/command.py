@@ -1,0 +1,125 @@
+"""What executors have in common that start one program for each run and speak to it by its standard streams.
+
+An executor says what the program is (`command`); starting it, reading its events, stopping it and telling why it ended are the
+same for all of them.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddock.errors import ExecutorFailed
+from paddock.executors.executor import ExecutionState, Launch, OnEvent
+from paddock.executors.supervision import Execution, Limits
+from paddock.store.memory import remove_left
+
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_REMEMBERED = 1000
+
+
+def _nothing() -> None:
+    """Nothing is to be cleared away."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to start for one run.
+
+    Args:
+        arguments: program and arguments; no shell reads them.
+        environment: all that it gets of one.
+        attester: where, seen from inside, the environment's attester answers.
+        clear: called once when it has ended, before its final event.
+    """
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    attester: str
+    clear: Callable[[], None] = _nothing
+
+
+class CommandExecutor(abc.ABC):
+    """Starts one program for each run. A subclass says which, and whether this machine can.
+
+    Args:
+        log_folder: where each run's stderr is kept for the operator; None drops it.
+        limits: see `Limits`.
+    """
+
+    def __init__(self, *, log_folder: Path | None = None, limits: Limits | None = None) -> None:
+        self._log_folder = log_folder
+        self._limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._executions: dict[str, Execution] = {}
+        remove_left()  # of enclaves that died with the service that had started them
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """See `Executor.prepare`."""
+
+    @abc.abstractmethod
+    def measure(self) -> str:
+        """See `Executor.measure`."""
+
+    @abc.abstractmethod
+    def command(self, launch: Launch) -> Command:
+        """What to start for this run.
+
+        Raises:
+            ExecutorFailed: it cannot be made ready.
+        """
+
+    def start(self, launch: Launch, on_event: OnEvent) -> str:
+        """See `Executor.start`."""
+        log = None if self._log_folder is None else self._log_folder / f"{launch.run}.log"
+        with self._lock:
+            if launch.run in self._executions and not self._executions[launch.run].ended.is_set():
+                raise ExecutorFailed("That run is already under way.")
+        command = self.command(launch)
+        execution = Execution(launch.line(command.attester), on_event, self._limits, log, command.clear)
+        with self._lock:
+            self._executions[launch.run] = execution
+            self._forget_old()
+        execution.start(command.arguments, dict(command.environment))
+        return launch.run
+
+    def stop(self, execution: str) -> None:
+        """See `Executor.stop`."""
+        with self._lock:
+            found = self._executions.get(execution)
+        if found is not None:
+            found.stop()
+
+    def status(self, execution: str) -> ExecutionState:
+        """See `Executor.status`."""
+        with self._lock:
+            found = self._executions.get(execution)
+        if found is None:
+            return ExecutionState.UNKNOWN
+        return ExecutionState.ENDED if found.ended.is_set() else ExecutionState.RUNNING
+
+    def _forget_old(self) -> None:
+        ended = [run for run, each in self._executions.items() if each.ended.is_set()]
+        for run in ended[: max(0, len(self._executions) - _REMEMBERED)]:
+            del self._executions[run]
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """All that an enclave's process gets of an environment: an allow-list, nothing inherited but thread counts."""
+    chosen = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": "/nonexistent",  # what a library would cache in a home folder stays unwritten
+    }
+    for name in _THREAD_SETTINGS:
+        value = str(threads) if threads is not None else os.environ.get(name, "")
+        if value.isdigit():
+            chosen[name] = value
+    return chosen
