@@ -762,6 +762,13 @@ class EngineBusy(Unavailable):
     action = "Try again when other runs have ended."
 
 
+class ExecutorOptionInvalid(Misconfigured):
+    """A setting of an executor is missing, unknown or not understood."""
+
+    code = "E-RUN-29"
+    action = "Correct it: paddock executor list names each executor's settings."
+
+
 # --- hub ------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from paddock.cli.asset_commands import assets, rekey, seal
 from paddock.cli.contract_commands import contract
 from paddock.cli.demo_command import demo
 from paddock.cli.evidence_commands import evidence
+from paddock.cli.executor_commands import executor
 from paddock.cli.hosting_commands import hub_trust
 from paddock.cli.identity_commands import init, party
 from paddock.cli.keeper_commands import keeper
@@ -56,6 +57,7 @@ app.command(rich_help_panel=_SERVE)(wait)
 hub.command("trust")(hub_trust)
 app.add_typer(hub, name="hub", rich_help_panel=_SERVE)
 app.add_typer(keeper, name="keeper", rich_help_panel=_SERVE)
+app.add_typer(executor, name="executor", rich_help_panel=_SERVE)
 app.add_typer(simulator, name="simulator", rich_help_panel=_SERVE)
 app.command(rich_help_panel=_LOOK)(demo)
 app.command(rich_help_panel=_LOOK)(doctor)

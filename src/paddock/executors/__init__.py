@@ -1,6 +1,19 @@
 """How an enclave is started on a node. An executor is trusted for availability only: what it starts proves itself."""
 
-from paddock.executors.executor import ExecutionState, Executor, Launch, OnEvent
-from paddock.executors.plugins import load_plugin
+from paddock.executors.executor import Buildable, Built, ExecutionState, Executor, Launch, OnEvent
+from paddock.executors.plugins import load_plugin, make_executor, plugin_names
+from paddock.executors.settings import check_settings, read_settings
 
-__all__ = ["ExecutionState", "Executor", "Launch", "OnEvent", "load_plugin"]
+__all__ = [
+    "Buildable",
+    "Built",
+    "ExecutionState",
+    "Executor",
+    "Launch",
+    "OnEvent",
+    "check_settings",
+    "load_plugin",
+    "make_executor",
+    "plugin_names",
+    "read_settings",
+]

@@ -1,4 +1,4 @@
-"""What an executor is: prepare, measure, start, stop, status."""
+"""What an executor is: prepare, measure, start, stop, status. And what can be built for one beforehand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 Json = dict[str, Any]
 OnEvent = Callable[[Json], None]
@@ -97,3 +98,50 @@ class Executor(Protocol):
 
     def status(self, execution: str) -> ExecutionState:
         """Whether it still runs."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was built into a folder.
+
+    Args:
+        files: what was written, relative to the folder.
+        measurement: what a contract names as its measurement, where it can be told without starting anything; else None.
+        notes: sentences for people: what to do with it, and what could not be done here.
+    """
+
+    files: Sequence[str]
+    measurement: str | None = None
+    notes: Sequence[str] = ()
+
+
+class Buildable(Protocol):
+    """An environment that must be built before an executor can start anything in it: an image and what describes it.
+
+    Announced as an entry point of `paddock.builders`, under its executor's name where there is one. Made without arguments.
+    """
+
+    about: ClassVar[str]
+    """What is built, in one sentence."""
+    settings: ClassVar[Mapping[str, str]]
+    """Name of each setting and what it means; any other is refused (`check_settings`)."""
+
+    def describe(self, settings: Mapping[str, str]) -> Mapping[str, str]:
+        """The description alone: file's name to its text. Writes nothing and needs no tool of the environment.
+
+        Raises:
+            ExecutorOptionInvalid: a setting is unknown, missing, or not understood.
+        """
+
+    def build(self, folder: Path, settings: Mapping[str, str], said: Callable[[str], None]) -> Built:
+        """Write description and image into an empty or new folder.
+
+        Args:
+            folder: where to.
+            settings: as in `describe`.
+            said: called with what is being done, for people who wait.
+
+        Raises:
+            ExecutorOptionInvalid: as in `describe`.
+            ExecutorFailed: a tool is missing or failed.
+        """

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from paddock.errors import PluginUnknown
+from paddock.errors import ExecutorOptionInvalid, PluginUnknown
+from paddock.executors.executor import Executor
+
+
+def plugin_names(group: str) -> list[str]:
+    """The names of what is installed, sorted; nothing is loaded."""
+    return sorted({point.name for point in entry_points(group=group)})
 
 
 def load_plugin(group: str, name: str) -> Callable[..., Any]:
     """What makes the plug-in: the object behind the entry point.
 
     Args:
-        group: `paddock.executors` or `paddock.engines`.
+        group: `paddock.executors`, `paddock.builders` or `paddock.engines`.
         name: from the configuration.
 
     Raises:
@@ -21,8 +28,8 @@ def load_plugin(group: str, name: str) -> Callable[..., Any]:
     """
     found = list(entry_points(group=group, name=name))
     if not found:
-        known = sorted(point.name for point in entry_points(group=group))
-        raise PluginUnknown(f"'{name}' is not among {group}: {', '.join(known) or 'none is installed'}.")
+        known = ", ".join(plugin_names(group)) or "none is installed"
+        raise PluginUnknown(f"'{name}' is not among {group}: {known}.")
     if len({point.value for point in found}) > 1:
         raise PluginUnknown(f"Two packages bring '{name}' for {group}.")
     try:
@@ -33,3 +40,24 @@ def load_plugin(group: str, name: str) -> Callable[..., Any]:
         raise PluginUnknown(f"'{name}' of {group} is not a factory.")
     factory: Callable[..., Any] = made
     return factory
+
+
+def make_executor(name: str, *, attester: str, settings: Mapping[str, str]) -> Executor:
+    """The executor of that name, made with what the operator set.
+
+    Args:
+        name: from the configuration.
+        attester: address of the device that attests runs.
+        settings: the operator's; an executor that takes none refuses any.
+
+    Raises:
+        PluginUnknown: see `load_plugin`.
+        ExecutorOptionInvalid: a setting is unknown, missing, or not understood.
+    """
+    factory = load_plugin("paddock.executors", name)
+    takes_settings = "settings" in inspect.signature(factory).parameters
+    if settings and not takes_settings:
+        raise ExecutorOptionInvalid(f"The executor '{name}' has none.")
+    more: dict[str, Any] = {"settings": settings} if takes_settings else {}
+    made: Executor = factory(attester=attester, **more)
+    return made

@@ -1,0 +1,120 @@
+"""The commands below `paddock executor`: what starts enclaves here, and what must be built for it first."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from paddock.attest import NO_ATTESTER
+from paddock.cli.options import JsonOption
+from paddock.cli.output import plain, say, say_json, table, working
+from paddock.executors import Buildable, Executor, load_plugin, make_executor, plugin_names, read_settings
+
+EXECUTORS, BUILDERS = "paddock.executors", "paddock.builders"
+executor = typer.Typer(no_args_is_help=True, help="What starts enclaves, and what must be built for it first.")
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An executor, e.g. gramine (see executor list).")]
+OptionOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="NAME=VALUE", help="A setting of it, any number of times."),
+]
+
+
+@executor.command("list")
+def executor_list(json_output: JsonOption = False) -> None:
+    """List the executors, what can be built for each, and the settings that building takes.
+
+    Example: paddock executor list
+    """
+    starting, building = plugin_names(EXECUTORS), plugin_names(BUILDERS)
+    found = {name: _facts(name, name in starting, name in building) for name in sorted({*starting, *building})}
+    if json_output:
+        say_json(found)
+        return
+    rows = [(name, "yes" if row["starts"] else "no", row["about"], row["builds"] or "-") for name, row in found.items()]
+    table("", ["executor", "starts runs", "what it is", "what is built for it"], rows)
+    for name, row in found.items():
+        if row["settings"]:
+            table(f"paddock executor build {name}", ["--option", "what it means"], sorted(row["settings"].items()))
+
+
+@executor.command("describe")
+def executor_describe(name: NameArgument, option: OptionOption = None, json_output: JsonOption = False) -> None:
+    """Print what would describe the environment (manifest, template, unit…), and write nothing.
+
+    Example: paddock executor describe gramine
+    """
+    files = _builder(name).describe(read_settings(option or []))
+    if json_output:
+        say_json(dict(files))
+        return
+    for path, text in files.items():
+        say(f"[bold]{plain(path)}[/]")
+        typer.echo(text)
+
+
+@executor.command("build")
+def executor_build(
+    name: NameArgument,
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    option: OptionOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Build an executor's environment from the runtime that is installed here.
+
+    Example: paddock executor build gramine image
+    """
+    settings = read_settings(option or [])
+    with working("building", quiet=json_output):
+        built = _builder(name).build(folder.expanduser().resolve(), settings, lambda _text: None)
+    if json_output:
+        say_json({"files": list(built.files), "measurement": built.measurement, "notes": list(built.notes)})
+        return
+    say(f"Built into {plain(folder)}: {len(built.files)} files.")
+    if built.measurement is not None:
+        say(f"measurement for contracts: {built.measurement}")
+    for note in built.notes:
+        say(plain(note))
+
+
+@executor.command("measure")
+def executor_measure(name: NameArgument, option: OptionOption = None, json_output: JsonOption = False) -> None:
+    """Say which measurement an enclave that is started this way reports: contracts name it.
+
+    Example: paddock executor measure gramine --option image=image
+    """
+    with working("measuring", quiet=json_output):
+        measurement = _executor(name, option).measure()
+    say_json({"executor": name, "measurement": measurement}) if json_output else say(measurement)
+
+
+@executor.command("check")
+def executor_check(name: NameArgument, option: OptionOption = None, json_output: JsonOption = False) -> None:
+    """Check whether this machine can start enclaves this way; what is missing is the error.
+
+    Example: paddock executor check process
+    """
+    _executor(name, option).prepare()
+    say_json({"executor": name, "ready": True}) if json_output else say(f"'{plain(name)}' can start enclaves here.")
+
+
+def _builder(name: str) -> Buildable:
+    made: Buildable = load_plugin(BUILDERS, name)()
+    return made
+
+
+def _executor(name: str, option: list[str] | None) -> Executor:
+    return make_executor(name, attester=NO_ATTESTER, settings=read_settings(option or []))
+
+
+def _facts(name: str, starts: bool, builds: bool) -> dict[str, Any]:
+    about = inspect.getdoc(load_plugin(EXECUTORS, name)) or "" if starts else ""
+    built = _builder(name) if builds else None
+    return {
+        "starts": starts,
+        "about": about.partition("\n")[0],
+        "builds": None if built is None else built.about,
+        "settings": {} if built is None else dict(built.settings),
+    }
