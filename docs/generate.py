@@ -119,6 +119,13 @@ def refusals() -> str:
     return _joined(lines)
 
 
+def attacks() -> str:
+    """docs/attacks.md: what is tried, by whom, at which level, and what stops it; every cell is tried by tests/attacks."""
+    from tests.attacks.page import write_page
+
+    return _joined(write_page(_MADE.format(source="tests/attacks")))
+
+
 def cli() -> str:
     """docs/reference/cli.md: every command with its arguments and options."""
     import typer
@@ -151,6 +158,7 @@ def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 _Generator = Callable[[], str]
 DOCUMENTS: dict[str, tuple[str, _Generator]] = {
+    "attacks.md": ("tests.attacks.catalogue", attacks),
     "errors.md": ("paddock.errors", errors),
     "levels.md": ("paddock.contract.levels", levels),
     "reference/cli.md": ("paddock.cli.main", cli),
