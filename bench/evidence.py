@@ -144,9 +144,25 @@ class _Stage:
                 "parties": {"owner": {"keys": self.owner.public().to_dict(), "keeper": self.keys.public().to_dict()}},
                 "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset", "view": "auto"}},
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],
-                "outputs": {"weights": {"source": "training.weights", "to": ["owner"]}},
+                "outputs": {
+                    "weights": {
+                        "source": "training.weights",
+                        "to": ["owner"],
+                        "type": "weights",
+                        "max_bytes": 1 << 20,
+                    }
+                },
                 "environment": {"measurements": [measurement], "simulated": False},
-                "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30, "attempts": 1, "checkpoint_seconds": 60},
+                "limits": {
+                    "memory_bytes": 1 << 30,
+                    "lease_seconds": 30,
+                    "attempts": 1,
+                    "checkpoint_seconds": 60,
+                    "run_seconds": 3600,
+                    "processes": 64,
+                    "scratch_bytes": 1 << 20,
+                    "output_bytes": 1 << 20,
+                },
             },
             strict=False,
         )

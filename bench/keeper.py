@@ -101,9 +101,25 @@ class _Stage:
                 "parties": parties,
                 "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset", "view": "auto"}},
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],
-                "outputs": {"weights": {"source": "training.weights", "to": ["other"]}},
+                "outputs": {
+                    "weights": {
+                        "source": "training.weights",
+                        "to": ["other"],
+                        "type": "weights",
+                        "max_bytes": 1 << 20,
+                    }
+                },
                 "environment": {"measurements": [_MEASUREMENT], "simulated": True},
-                "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30, "attempts": 1, "checkpoint_seconds": 60},
+                "limits": {
+                    "memory_bytes": 1 << 30,
+                    "lease_seconds": 30,
+                    "attempts": 1,
+                    "checkpoint_seconds": 60,
+                    "run_seconds": 3600,
+                    "processes": 64,
+                    "scratch_bytes": 1 << 20,
+                    "output_bytes": 1 << 20,
+                },
             },
             strict=False,
         )

@@ -29,11 +29,12 @@ from paddock.contract import (
     verify_request,
 )
 from paddock.contract.asset import AssetKind, read_asset
-from paddock.contract.levels import Tee, check_evidence_allowed, check_job_allowed, check_padding
+from paddock.contract.levels import Tee, check_evidence_allowed, check_job_allowed, check_output_type, check_padding
+from paddock.contract.output_types import OutputType
 from paddock.contract.party import read_party
 from paddock.contract.request import REQUEST_TYPE
 from paddock.contract.states import FINAL, TRANSITIONS
-from paddock.contract.terms import read_terms
+from paddock.contract.terms import Terms, read_terms
 from paddock.crypto.canonical import canonical
 from paddock.crypto.dsse import Envelope, Signature
 from paddock.crypto.identity import PublicKeys
@@ -240,6 +241,27 @@ def test_c3_a_member_that_is_missing_is_refused(name: str) -> None:
         (lambda v: v["limits"].update(attempts=101), "attempts"),
         (lambda v: v["limits"].update(checkpoint_seconds=0), "checkpoint_seconds"),
         (lambda v: v["limits"].pop("attempts"), "attempts"),
+        (lambda v: v["limits"].update(run_seconds=0), "run_seconds"),
+        (lambda v: v["limits"].update(run_seconds=366 * 86_400 + 1), "run_seconds"),
+        (lambda v: v["limits"].update(run_seconds=1.5), "run_seconds"),
+        (lambda v: v["limits"].pop("run_seconds"), "run_seconds"),
+        (lambda v: v["limits"].update(processes=0), "processes"),
+        (lambda v: v["limits"].update(processes=65_537), "processes"),
+        (lambda v: v["limits"].pop("processes"), "processes"),
+        (lambda v: v["limits"].update(scratch_bytes=-1), "scratch_bytes"),
+        (lambda v: v["limits"].update(scratch_bytes=(1 << 44) + 1), "scratch_bytes"),
+        (lambda v: v["limits"].pop("scratch_bytes"), "scratch_bytes"),
+        (lambda v: v["limits"].update(output_bytes=0), "output_bytes"),
+        (lambda v: v["limits"].update(output_bytes=(1 << 44) + 1), "output_bytes"),
+        (lambda v: v["limits"].pop("output_bytes"), "output_bytes"),
+        (lambda v: v["limits"].update(cpu_seconds=1), "cpu_seconds"),
+        (lambda v: v["outputs"]["weights"].pop("type"), "type"),
+        (lambda v: v["outputs"]["weights"].update(type="Weights"), "type"),
+        (lambda v: v["outputs"]["weights"].update(type="pickle"), "type"),
+        (lambda v: v["outputs"]["weights"].update(type=None), "type"),
+        (lambda v: v["outputs"]["weights"].pop("max_bytes"), "max_bytes"),
+        (lambda v: v["outputs"]["weights"].update(max_bytes=0), "max_bytes"),
+        (lambda v: v["outputs"]["weights"].update(max_bytes="1"), "max_bytes"),
         (lambda v: v["inputs"]["north"].update(view="a disk"), "view"),
         (lambda v: v["outputs"]["weights"].update(to=[]), "to"),
         (lambda v: v.update(steps=[]), "steps"),
@@ -301,6 +323,22 @@ def test_c7_an_output_has_a_source_and_known_recipients_each_once() -> None:
     _refused(lambda value: value["outputs"]["weights"].update(source="training"), "source")
     _refused(lambda value: value["outputs"]["weights"].update(to=["modelco", STRANGER]), "not a party")
     _refused(lambda value: value["outputs"]["weights"].update(to=["modelco", "modelco"]), "twice")
+
+
+def test_c21_no_output_is_larger_than_all_together_nor_of_an_unknown_type() -> None:
+    def limit(total: int, weights: int) -> Callable[[Value], object]:
+        return lambda v: (
+            v["limits"].update(output_bytes=total),
+            v["outputs"]["weights"].update(max_bytes=weights),
+            v["outputs"]["metrics"].update(max_bytes=1),
+        )
+
+    assert terms(limit(4096, 4096)).outputs["weights"].max_bytes == 4096
+    _refused(limit(4096, 4097), "larger than all outputs together")
+    for kind in OutputType:
+        if not kind.is_free:
+            assert terms(merge("outputs", "weights", type=kind.value)).outputs["weights"].type is kind
+    _refused(merge("outputs", "weights", type="archive"), "type")
 
 
 def test_c8_one_key_never_speaks_for_two() -> None:
@@ -625,17 +663,38 @@ def test_l2_the_enclave_asks_again_before_the_first_step() -> None:
     raised = lowered.model_copy(update={"level": Level.L5})  # as no reader would let it pass
     entered: list[str] = []
     with pytest.raises(LevelRefused):
-        run_steps(
-            raised,
-            {},
-            memory_limit_bytes=1 << 30,
-            check=lambda: None,
-            progress=lambda *_: None,
-            entered=lambda step: entered.append(step.name),
-            checkpoints=RunCheckpoints(contract(), RUN, None, MemoryStore(), EventWriter(io.BytesIO())),
-            resumed=None,
-        )
+        _enter(raised, entered)
     assert entered == []
+
+
+def _enter(raised: Terms, entered: list[str]) -> None:
+    """Begin a run's steps as the enclave does."""
+    run_steps(
+        raised,
+        {},
+        memory_limit_bytes=1 << 30,
+        check=lambda: None,
+        progress=lambda *_: None,
+        entered=lambda step: entered.append(step.name),
+        checkpoints=RunCheckpoints(contract(), RUN, None, MemoryStore(), EventWriter(io.BytesIO())),
+        resumed=None,
+    )
+
+
+def test_l8_no_free_text_leaves_where_the_level_takes_none() -> None:
+    for kind in OutputType:
+        for level in Level:
+            if kind in ("text", "files") and level is Level.L5:
+                with pytest.raises(LevelRefused, match="free text"):
+                    check_output_type(level, "weights", kind)
+            else:
+                check_output_type(level, "weights", kind)
+    free = merge("outputs", "weights", type="text")
+    _refused(free, "free text")
+    agreed = terms(lambda value: (value.update(level="L4"), free(value)))
+    raised = agreed.model_copy(update={"level": Level.L5})  # as no reader would let it pass
+    with pytest.raises(LevelRefused, match="free text"):
+        _enter(raised, [])
 
 
 def test_l3_a_draft_without_a_level_has_the_strictest() -> None:

@@ -359,7 +359,7 @@ def test_v13_the_hub_does_not_choose_whose_result_it_is(tmp_path: Path) -> None:
 
 
 def _curve(value: Value) -> None:
-    value["outputs"]["curve"] = {"source": "training.curve", "to": ["modelco"]}
+    value["outputs"]["curve"] = {"source": "training.curve", "to": ["modelco"], "type": "curve", "max_bytes": 4096}
 
 
 def _progress(values: Value, keys: PrivateKeys = RUN_KEYS) -> list[dict[str, Any]]:

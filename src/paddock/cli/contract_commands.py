@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
-from paddock.cli.output import SIMULATED, plain, say, say_json, short, table, working
+from paddock.cli.output import SIMULATED, amount, plain, say, say_json, short, table, working
 from paddock.contract.levels import LEVELS
 from paddock.contract.signing import Proposal
-from paddock.contract.terms import LimitTerms
 from paddock.errors import ContractRefused, DraftUnreadable
 from paddock.evidence.measurement import measure_runtime
 from paddock.party.party import Party
@@ -144,9 +143,17 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
         say(SIMULATED)
     say(f"runs: {terms.runs}   until: {terms.expires}   missing signatures: {', '.join(proposal.missing()) or 'none'}")
     limits = terms.limits
-    say(f"a party that revokes stops a run within {limits.lease_seconds} s   memory: {limits.memory_bytes >> 20} MiB")
+    say(f"a party that revokes stops a run within {limits.lease_seconds} s")
+    say(
+        f"a run takes at most {_span(limits.run_seconds)}, {amount(limits.memory_bytes)} of memory, "
+        f"{limits.processes} processes and threads, {amount(limits.scratch_bytes)} of scratch files, "
+        f"and gives at most {amount(limits.output_bytes)}"
+    )
     if limits.attempts > 1:
-        say(f"a run that fails may be begun {limits.attempts} times in all, from a checkpoint every {_span(limits)}")
+        say(
+            f"a run that fails may be begun {limits.attempts} times in all, from a checkpoint every "
+            f"{_span(limits.checkpoint_seconds)}"
+        )
     own = party.home.fingerprint
     rows = []
     for name, fingerprint in sorted(terms.fingerprints().items()):
@@ -165,8 +172,11 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
     table("Steps", ["step", "kind", "works on", "parameters"], steps)
     table(
         "Outputs (sealed; only these can open them)",
-        ["output", "made by", "who receives it"],
-        [(name, output.source, ", ".join(output.to)) for name, output in sorted(terms.outputs.items())],
+        ["output", "made by", "who receives it", "type", "holds", "at most"],
+        [
+            (name, row.source, ", ".join(row.to), row.type, row.type.meaning, amount(row.max_bytes))
+            for name, row in sorted(terms.outputs.items())
+        ],
     )
     with working("measuring the runtime installed here, to compare", quiet=False):
         here = measure_runtime().digest
@@ -174,9 +184,12 @@ def describe(party: Party, proposal: Proposal, state: str, reason: str) -> None:
     table("Accepted runtime measurements", ["measurement", "is what is installed here"], accepted)
 
 
-def _span(limits: LimitTerms) -> str:
-    seconds = limits.checkpoint_seconds
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
+def _span(seconds: int) -> str:
+    """A time, exactly, in the largest unit that it is a whole number of; seconds below two of the next."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length and seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def _words(parameters: dict[str, Any]) -> str:

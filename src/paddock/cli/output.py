@@ -67,6 +67,14 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:12]
 
 
+def amount(count: int) -> str:
+    """A number of bytes, exactly: in the largest binary unit that it is a whole number of, else in bytes."""
+    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count and count % size == 0:
+            return f"{count // size:,} {unit}"
+    return f"{count:,} bytes"
+
+
 def say_error(error: PaddockError, *, as_json: bool) -> None:
     """Print an error: to standard error for people, to standard output for scripts."""
     if as_json:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from paddock.contract.asset import AssetRecord
-from paddock.contract.levels import Level
+from paddock.contract.levels import Level, is_built_in
+from paddock.contract.output_types import MAX_OUTPUT_BYTES, OutputType, usual_max_bytes, usual_type
 from paddock.contract.party import PartyRecord
 from paddock.contract.terms import VERSION, Terms, explain
 from paddock.crypto.moment import write_moment
@@ -25,6 +26,9 @@ DEFAULT_LEASE_SECONDS = 30
 DEFAULT_MEMORY_BYTES = 4 << 30
 DEFAULT_ATTEMPTS = 3
 DEFAULT_CHECKPOINT_SECONDS = 300
+DEFAULT_RUN_SECONDS = 86_400
+DEFAULT_PROCESSES = 256
+DEFAULT_SCRATCH_BYTES = 1 << 30
 THIS_MEASUREMENT = "this"
 _MEMBERS = {
     "title", "level", "road", "expires", "runs", "parties", "inputs", "steps", "outputs", "environment", "limits",
@@ -73,6 +77,8 @@ def resolve_draft(text: str, directory: Directory, *, measurement: str, now: dat
             "kind": asset.kind.value,
             "view": item.get("view", "auto"),
         }
+    steps = [_step(number, step) for number, step in enumerate(_steps(draft))]
+    outputs = {name: _output(name, row, steps) for name, row in _table(draft, "outputs").items()}
     terms = {
         "version": VERSION,
         "title": draft.get("title", ""),
@@ -84,14 +90,18 @@ def resolve_draft(text: str, directory: Directory, *, measurement: str, now: dat
         "runs": draft.get("runs", 1),
         "parties": parties,
         "inputs": inputs,
-        "steps": [_step(number, step) for number, step in enumerate(_steps(draft))],
-        "outputs": {name: _output(name, row) for name, row in _table(draft, "outputs").items()},
+        "steps": steps,
+        "outputs": outputs,
         "environment": _environment(draft.get("environment", {}), measurement),
         "limits": {
             "memory_bytes": DEFAULT_MEMORY_BYTES,
             "lease_seconds": DEFAULT_LEASE_SECONDS,
             "attempts": DEFAULT_ATTEMPTS,
             "checkpoint_seconds": DEFAULT_CHECKPOINT_SECONDS,
+            "run_seconds": DEFAULT_RUN_SECONDS,
+            "processes": DEFAULT_PROCESSES,
+            "scratch_bytes": DEFAULT_SCRATCH_BYTES,
+            "output_bytes": _output_bytes(outputs),
             **_table({"limits": {}, **draft}, "limits"),
         },
     }
@@ -153,10 +163,28 @@ def _step(number: int, step: Any) -> dict[str, Any]:
     return {"parameters": {}, "inputs": {}, **step}
 
 
-def _output(name: str, row: Any) -> dict[str, Any]:
-    if not isinstance(row, dict) or set(row) != {"from", "to"}:
-        raise DraftRefused(f'outputs.{name} needs exactly: from = "step.output" and to = ["…"].')
-    return {"source": row["from"], "to": row["to"]}
+def _output(name: str, row: Any, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    if not isinstance(row, dict) or not {"from", "to"} <= set(row) <= {"from", "to", "type", "max_bytes"}:
+        raise DraftRefused(
+            f'outputs.{name} needs from = "step.output" and to = ["…"], and may have a type and max_bytes.'
+        )
+    chosen = row.get("type", _usual_type(row["from"], steps))
+    if not isinstance(chosen, str) or chosen not in set(OutputType):
+        raise DraftRefused(f"outputs.{name}.type is one of {', '.join(OutputType)}.")
+    most = row.get("max_bytes", usual_max_bytes(OutputType(chosen)))
+    return {"source": row["from"], "to": row["to"], "type": chosen, "max_bytes": most}
+
+
+def _usual_type(source: Any, steps: list[dict[str, Any]]) -> OutputType:
+    step, _, output = str(source).partition(".")
+    kinds = {str(each.get("name")): str(each.get("kind")) for each in steps}
+    return usual_type(output, built_in=is_built_in(kinds.get(step, "")))
+
+
+def _output_bytes(outputs: dict[str, dict[str, Any]]) -> int:
+    # What the outputs may take one by one. A size that is no number is refused later, by the terms.
+    total = sum(size for row in outputs.values() if isinstance(size := row["max_bytes"], int))
+    return min(max(total, 1), MAX_OUTPUT_BYTES)
 
 
 def _environment(value: Any, measurement: str) -> dict[str, Any]:

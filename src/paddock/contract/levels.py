@@ -1,6 +1,6 @@
 """The five security levels: one table that keeper, enclave, commands and documents read.
 
-Source: docs/spec/contract.md §6 (L-1 to L-7).
+Source: docs/spec/contract.md §6 (L-1 to L-8).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from paddock.contract.output_types import OutputType
 from paddock.errors import LevelRefused
 
 
@@ -61,6 +62,7 @@ class LevelPolicy:
     network: Network
     pads_outputs: bool
     pads_inputs: bool
+    free_outputs: bool
     host_sees_logs: bool
     needs_measurement: bool
     demands: str
@@ -82,6 +84,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             network=Network.OPEN,
             pads_outputs=False,
             pads_inputs=False,
+            free_outputs=True,
             host_sees_logs=True,
             needs_measurement=False,
             demands="No evidence; the run key is logged by every keeper.",
@@ -97,6 +100,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             network=Network.GATEWAY,
             pads_outputs=False,
             pads_inputs=False,
+            free_outputs=True,
             host_sees_logs=True,
             needs_measurement=True,
             demands="A software measurement, signed by the host's key.",
@@ -112,6 +116,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             network=Network.GATEWAY,
             pads_outputs=False,
             pads_inputs=False,
+            free_outputs=True,
             host_sees_logs=True,
             needs_measurement=True,
             demands="What L2 demands and a TPM 2.0 quote over boot and runtime.",
@@ -127,6 +132,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             network=Network.GATEWAY,
             pads_outputs=False,
             pads_inputs=False,
+            free_outputs=True,
             host_sees_logs=False,
             needs_measurement=True,
             demands="Evidence of AMD SEV-SNP, Intel TDX, AWS Nitro or Arm CCA; with a GPU, its evidence too.",
@@ -142,6 +148,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             network=Network.NONE,
             pads_outputs=True,
             pads_inputs=True,
+            free_outputs=False,
             host_sees_logs=False,
             needs_measurement=True,
             demands="Evidence of an Intel SGX enclave, or of a level-4 machine whose whole image is measured and sealed.",
@@ -165,6 +172,22 @@ def check_job_allowed(level: Level, kind: str) -> None:
     allowed = _BUILT_IN_JOBS if LEVELS[level].code is Code.BUILT_IN else _BUILT_IN_JOBS | _SCRIPT_JOBS
     if kind not in allowed:  # L-2
         raise LevelRefused(f"A job of kind '{kind}' may not run at {level}.")
+
+
+def is_built_in(kind: str) -> bool:
+    """Whether a kind of job is part of the measured runtime, and no party's code."""
+    return kind in _BUILT_IN_JOBS
+
+
+def check_output_type(level: Level, name: str, kind: OutputType) -> None:
+    """Return if an output of this type may leave at this level.
+
+    Raises:
+        LevelRefused: it can carry free text, and the level takes none (L-8).
+    """
+    if kind.is_free and not LEVELS[level].free_outputs:  # L-8
+        typed = ", ".join(each for each in OutputType if not each.is_free)
+        raise LevelRefused(f"Output '{name}' is of type '{kind}', which can carry free text: at {level} use {typed}.")
 
 
 def check_evidence_allowed(level: Level, tee: Tee) -> None:

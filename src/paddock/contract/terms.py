@@ -1,6 +1,6 @@
 """The terms of a contract: what all parties sign.
 
-Source: docs/spec/contract.md §2 (C-1, C-3, C-5 to C-10, C-15, C-20).
+Source: docs/spec/contract.md §2 (C-1, C-3, C-5 to C-10, C-15, C-20, C-21).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pydantic import (
 )
 
 from paddock.contract.asset import AssetKind
-from paddock.contract.levels import LEVELS, Level, check_job_allowed
+from paddock.contract.levels import LEVELS, Level, check_job_allowed, check_output_type
+from paddock.contract.output_types import MAX_OUTPUT_BYTES, OutputType
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import is_digest
 from paddock.crypto.identity import PublicKeys
@@ -29,6 +30,7 @@ from paddock.crypto.moment import Moment, read_moment
 from paddock.errors import EncodingRefused, LevelRefused, TermsRefused
 
 MAX_TERMS_BYTES = 1 << 20
+MAX_RUN_SECONDS = 366 * 86_400
 MAX_INPUTS = 512  # their ids, 74 bytes each, fit into one entry of a keeper's ledger
 VERSION = "paddock/contract/v1"
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -98,10 +100,12 @@ class StepTerms(_Strict):
 
 
 class OutputTerms(_Strict):
-    """An output: what it is made from, and the parties who receive it."""
+    """An output: what it is made from, the parties who receive it, what it may hold and how much of it."""
 
     source: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}\.[a-z][a-z0-9_-]{0,62}$")]
     to: Annotated[tuple[Name, ...], Field(min_length=1, max_length=256)]
+    type: OutputType
+    max_bytes: Annotated[int, Field(ge=1, le=MAX_OUTPUT_BYTES)]
 
 
 class EnvironmentTerms(_Strict):
@@ -112,12 +116,27 @@ class EnvironmentTerms(_Strict):
 
 
 class LimitTerms(_Strict):
-    """Ceilings of one run. A run of one attempt keeps no checkpoint and cannot be resumed."""
+    """Ceilings of one run. A run of one attempt keeps no checkpoint and cannot be resumed.
+
+    Args:
+        memory_bytes: what it may hold in memory.
+        lease_seconds: how long it goes on after a keeper has stopped answering.
+        attempts: how often one run may be begun.
+        checkpoint_seconds: time between two checkpoints.
+        run_seconds: how long one attempt may take, by the enclave's own clock that only runs forward.
+        processes: processes and threads of a job together.
+        scratch_bytes: what a job may write beside its outputs.
+        output_bytes: all outputs of a run together.
+    """
 
     memory_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 44)]
     lease_seconds: Annotated[int, Field(ge=2, le=3600)]
     attempts: Annotated[int, Field(ge=1, le=100)]
     checkpoint_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    run_seconds: Annotated[int, Field(ge=1, le=MAX_RUN_SECONDS)]
+    processes: Annotated[int, Field(ge=1, le=65_536)]
+    scratch_bytes: Annotated[int, Field(ge=0, le=1 << 44)]
+    output_bytes: Annotated[int, Field(ge=1, le=MAX_OUTPUT_BYTES)]
 
 
 class Terms(_Strict):
@@ -175,7 +194,7 @@ def read_terms(payload: bytes) -> Terms:
 
     Raises:
         TermsRefused: not canonical (C-1), a member unknown, missing or ill-typed (C-3), or a rule between members
-            broken (C-5 to C-10, C-15, C-20).
+            broken (C-5 to C-10, C-15, C-20, C-21).
     """
     try:
         parse_canonical(payload, max_bytes=MAX_TERMS_BYTES)  # C-1
@@ -251,6 +270,12 @@ def _check_outputs(terms: Terms) -> None:
                 raise ValueError(f"output '{name}' goes to '{recipient}', who is not a party")
         if len(set(output.to)) != len(output.to):
             raise ValueError(f"output '{name}' names a recipient twice")
+        if output.max_bytes > terms.limits.output_bytes:  # C-21
+            raise ValueError(f"output '{name}' may be larger than all outputs together (limits.output_bytes)")
+        try:
+            check_output_type(terms.level, name, output.type)  # L-8
+        except LevelRefused as error:
+            raise ValueError(error.detail) from error
 
 
 def _check_limits(terms: Terms) -> None:

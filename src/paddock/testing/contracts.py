@@ -108,9 +108,20 @@ def proposal(participants: Sequence[Participant], changes: Mapping[str, Any] | N
                 "parameters": {},
             }
         ],
-        "outputs": {"weights": {"source": "training.weights", "to": names}},
+        "outputs": {
+            "weights": {"source": "training.weights", "to": names, "type": "weights", "max_bytes": 1 << 20},
+        },
         "environment": {"measurements": [sha256_id(b"runtime")], "simulated": True},
-        "limits": {"memory_bytes": 1 << 30, "lease_seconds": 30, "attempts": 2, "checkpoint_seconds": 60},
+        "limits": {
+            "memory_bytes": 1 << 30,
+            "lease_seconds": 30,
+            "attempts": 2,
+            "checkpoint_seconds": 60,
+            "run_seconds": 3600,
+            "processes": 64,
+            "scratch_bytes": 1 << 20,
+            "output_bytes": 1 << 20,
+        },
         **(changes or {}),
     }
     return propose(Terms.model_validate(terms, strict=False))

@@ -22,6 +22,13 @@ def test_what_a_draft_leaves_out_is_filled_in_visibly() -> None:
     assert (terms.road, terms.created, terms.runs) == ("enclave", "2026-11-01T12:00:00Z", 2)
     assert terms.environment.measurements == (MEASUREMENT,)
     assert (terms.limits.lease_seconds, terms.limits.memory_bytes) == (30, 4 << 30)
+    limits = terms.limits
+    assert (limits.run_seconds, limits.processes, limits.scratch_bytes) == (86_400, 256, 1 << 30)
+    assert limits.output_bytes == (1 << 30) + (64 << 10)
+    assert {name: (row.type, row.max_bytes) for name, row in terms.outputs.items()} == {
+        "weights": ("weights", 1 << 30),
+        "metrics": ("metrics", 64 << 10),
+    }
     assert terms.steps[1].parameters == {}
     assert terms.fingerprints()["clinic"] == member("clinic").fingerprint
     assert terms.owners() == ["east", "modelco", "north", "south"]
@@ -80,7 +87,17 @@ def test_an_expiry_is_written_in_one_way(expires: str, written: str) -> None:
         (r"seed = 7", 'seed = 7\nnote = "\\u001b[2J"', "control or formatting"),
         (r'kind = "train"', 'kind = "train"\nimage = "x"', "may have name, kind"),
         (r'kind = "train"', "", "kind"),
-        (r'from = "training.weights"', 'source = "training.weights"', "needs exactly"),
+        (r'from = "training.weights"', 'source = "training.weights"', "needs from"),
+        (r'from = "training.weights"', 'from = "training.weights"\nkind = "x"', "needs from"),
+        (r'from = "training.weights"', 'from = "training.weights"\ntype = "x"', "type is one of weights"),
+        (r'from = "training.weights"', 'from = "training.weights"\ntype = ["text"]', "type is one of weights"),
+        (r'from = "training.weights"', 'from = "training.weights"\ntype = "text"', "free text"),
+        (r'from = "training.weights"', 'from = "training.weights"\nmax_bytes = "x"', "max_bytes"),
+        (r'from = "training.weights"', 'from = "training.weights"\nmax_bytes = 0', "max_bytes"),
+        (r'from = "training.weights"', 'from = "training.other"', "free text"),
+        (r'from = "training.weights"', "from = 1", "source"),
+        (r"limits.attempts = 2", "limits.output_bytes = 1", "larger than all outputs together"),
+        (r"limits.attempts = 2", "limits.seconds = 1", "seconds"),
         (r'to = \["modelco"\]', "to = 'modelco'", "to"),
     ],
 )
@@ -89,6 +106,20 @@ def test_a_mistake_is_named(pattern: str, replacement: str, saying: str) -> None
     assert count == 1
     with pytest.raises(DraftRefused, match=saying):
         _resolve(text)
+
+
+def test_outputs_of_a_script_are_any_files_and_its_log_is_text() -> None:
+    text = 'level = "L4"\n' + DRAFT.replace('kind = "evaluate"', 'kind = "script"')
+    text += '[outputs.log]\nfrom = "evaluation.log"\nto = ["north"]\n'
+    text += '[outputs.table]\nfrom = "evaluation.table"\nto = ["north"]\ntype = "table"\nmax_bytes = 4096\n'
+    terms = _resolve(text)
+    assert {name: (row.type, row.max_bytes) for name, row in terms.outputs.items()} == {
+        "weights": ("weights", 1 << 30),
+        "metrics": ("files", 1 << 30),
+        "log": ("text", 1 << 20),
+        "table": ("table", 4096),
+    }
+    assert terms.limits.output_bytes == (2 << 30) + (1 << 20) + 4096
 
 
 def test_steps_are_tables() -> None:
