@@ -769,6 +769,22 @@ class ExecutorOptionInvalid(Misconfigured):
     action = "Correct it: paddock executor list names each executor's settings."
 
 
+class ImageInvalid(Misconfigured):
+    """There is no runtime image there, or it is not understood."""
+
+    code = "E-RUN-30"
+    action = "Build one with this version: paddock executor build NAME FOLDER."
+
+
+class ImageFailed(Misconfigured):
+    """The runtime image could not be written."""
+
+    code = "E-RUN-31"
+    action = (
+        "Name a new or empty folder on a disk with 2 GB of room; paddock doctor shows whether the runtime is whole."
+    )
+
+
 # --- hub ------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -25,7 +25,8 @@ from paddock.crypto.digest import sha256_id
 from paddock.errors import RuntimeIncomplete
 
 VERSION = "paddock/measurement/v1"
-_ROOT, _ROOT_EXTRA = "paddock", "paddle"
+_ROOT = "paddock"
+_ROOTS = ((_ROOT, ""), (_ROOT, "paddle"))
 _INSTALLER_FILES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
 _BLOCK_BYTES = 1 << 20
 
@@ -55,7 +56,7 @@ def measure_runtime(progress: Callable[[str], None] | None = None) -> Measuremen
     package = Path(__file__).resolve().parent.parent
     distributions: dict[str, dict[str, str]] = {}
     with ThreadPoolExecutor(2) as pool:
-        for name, distribution in sorted(_closure().items()):
+        for name, distribution in sorted(needed_distributions(_ROOTS).items()):
             if progress is not None:
                 progress(name)
             files = _package_files(package) if name == _ROOT else _files(distribution)
@@ -74,7 +75,7 @@ def runtime_stamp() -> str:
     """A cheap fingerprint of the same files' names, sizes and times: tells when measuring again is due, proves nothing."""
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for name, distribution in sorted(_closure().items()):
+    for name, distribution in sorted(needed_distributions(_ROOTS).items()):
         for path, file in _package_files(package) if name == _ROOT else _files(distribution):
             try:
                 facts = file.stat()
@@ -84,10 +85,18 @@ def runtime_stamp() -> str:
     return digest.hexdigest()
 
 
-def _closure() -> dict[str, metadata.Distribution]:
+def needed_distributions(roots: Iterable[tuple[str, str]]) -> dict[str, metadata.Distribution]:
+    """Installed distributions and all that they require.
+
+    Args:
+        roots: name and extra of each to begin with; an empty extra is the distribution alone.
+
+    Raises:
+        RuntimeIncomplete: one of them is not installed.
+    """
     found: dict[str, metadata.Distribution] = {}
     seen: set[tuple[str, str]] = set()
-    todo = [(_ROOT, ""), (_ROOT, _ROOT_EXTRA)]
+    todo = list(roots)
     while todo:
         name, extra = todo.pop()
         if (name, extra) in seen:

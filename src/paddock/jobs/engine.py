@@ -6,9 +6,11 @@ import logging
 import warnings
 from typing import Any
 
+from paddock.jobs.childless import no_children
+
 _root = logging.getLogger()
 _before = (_root.level, list(_root.handlers))
-with warnings.catch_warnings():
+with warnings.catch_warnings(), no_children():
     # At import it says that compiling extensions would be faster with ccache, and that some of its own calls are
     # deprecated. Nothing is compiled here, and a job's process has nobody to read this.
     warnings.simplefilter("ignore")
