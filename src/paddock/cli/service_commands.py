@@ -17,6 +17,7 @@ from paddock.cli.output import SIMULATED, notice, say, say_json, working
 from paddock.cli.policy_commands import keeper_home
 from paddock.cli.simulator import SimulatorProcess, simulator_key, simulator_key_file
 from paddock.errors import ForeignKeeper, ServiceUnreachable
+from paddock.executors.settings import read_settings
 from paddock.keeper.home import KeeperHome
 from paddock.party.home import Home
 
@@ -52,6 +53,10 @@ StoreOption = Annotated[
     ),
 ]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+ExecutorOptionOption = Annotated[
+    list[str] | None,
+    typer.Option("--executor-option", metavar="NAME=VALUE", help="A setting of the executor, any number of times."),
+]
 
 
 def serve_everything(
@@ -60,6 +65,7 @@ def serve_everything(
     simulate: SimulateOption = False,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
+    executor_option: ExecutorOptionOption = None,
     engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
     attester: AttesterOption = NO_ATTESTER,
     proof: ProofOption = NO_ATTESTER,
@@ -84,6 +90,7 @@ def serve_everything(
         simulate=simulate,
         parallel=parallel,
         executor=executor,
+        executor_settings=read_settings(executor_option or []),
         engine=engine,
         attester=attester,
     ) as placing:
@@ -110,6 +117,7 @@ def hub_serve(
     simulate: SimulateOption = False,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
+    executor_option: ExecutorOptionOption = None,
     engine: Annotated[str, typer.Option(help="Plug-in that places runs.")] = "local",
     attester: AttesterOption = NO_ATTESTER,
     store: StoreOption = None,
@@ -129,7 +137,13 @@ def hub_serve(
 
     _check_attester(attester, simulate=simulate)
     with make.local_engine(
-        folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine, attester=attester
+        folder,
+        simulate=simulate,
+        parallel=parallel,
+        executor=executor,
+        executor_settings=read_settings(executor_option or []),
+        engine=engine,
+        attester=attester,
     ) as placing:
         url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         reached = f"{url}#{serving.hub_keys(folder).public().fingerprint()}" if tls else url

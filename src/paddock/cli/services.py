@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,8 +11,8 @@ from fastapi import FastAPI
 
 from paddock.attest import NO_ATTESTER, check_available
 from paddock.cli.simulator import SimulatorProcess, simulator_key_file
-from paddock.errors import StoreUrlInvalid
-from paddock.executors import Executor, load_plugin
+from paddock.errors import PaddockError, StoreUrlInvalid
+from paddock.executors import Executor, load_plugin, make_executor
 from paddock.hub.app import create_hub
 from paddock.hub.hub import HubConfig, load_ledger_key
 from paddock.keeper.home import KeeperHome
@@ -27,28 +28,41 @@ class LocalEngineService:
         simulate: whether to start a simulator.
         parallel: runs at the same time.
         executor: name of the plug-in that starts enclaves.
+        executor_settings: what the operator set for it.
         engine: name of the plug-in that places runs.
         attester: address of the device that attests runs; not together with a simulator.
 
     Raises:
         PluginUnknown: a plug-in of that name is not installed.
+        ExecutorOptionInvalid: a setting of the executor is unknown, missing, or not understood.
         AttesterUnavailable: the attester's address is not understood, or its device is not there.
     """
 
     def __init__(
-        self, folder: Path, *, simulate: bool, parallel: int, executor: str, engine: str, attester: str = NO_ATTESTER
+        self,
+        folder: Path,
+        *,
+        simulate: bool,
+        parallel: int,
+        executor: str,
+        executor_settings: Mapping[str, str],
+        engine: str,
+        attester: str = NO_ATTESTER,
     ) -> None:
         if simulate and attester != NO_ATTESTER:
             raise RuntimeError("a simulator stands where there is no attester")
         check_available(attester)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.parallel = parallel
-        start_with = load_plugin("paddock.executors", executor)
         self.place_with = load_plugin("paddock.engines", engine)
         self.simulator = SimulatorProcess(simulator_key_file(folder)) if simulate else None
         if self.simulator is not None:
             attester = self.simulator.attester
-        self.executor: Executor = start_with(attester=attester)
+        try:
+            self.executor: Executor = make_executor(executor, attester=attester, settings=executor_settings)
+        except PaddockError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +70,10 @@ class LocalEngineService:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the simulator, if there is one."""
         if self.simulator is not None:
             self.simulator.close()
 
@@ -66,12 +84,19 @@ def local_engine(
     simulate: bool,
     parallel: int,
     executor: str = "process",
+    executor_settings: Mapping[str, str] | None = None,
     engine: str = "local",
     attester: str = NO_ATTESTER,
 ) -> LocalEngineService:
     """The engine of a hub's folder; see `LocalEngineService`."""
     return LocalEngineService(
-        folder, simulate=simulate, parallel=parallel, executor=executor, engine=engine, attester=attester
+        folder,
+        simulate=simulate,
+        parallel=parallel,
+        executor=executor,
+        executor_settings=executor_settings or {},
+        engine=engine,
+        attester=attester,
     )
 
 
