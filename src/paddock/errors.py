@@ -785,6 +785,16 @@ class ImageFailed(Misconfigured):
     )
 
 
+# --- walls ----------------------------------------------------------------------------------------------------
+
+
+class WallsUnavailable(Unavailable):
+    """The walls around a job cannot be built on this machine."""
+
+    code = "E-WALLS-01"
+    action = "No job was started. Have the operator run paddock doctor on that machine and install what it names."
+
+
 # --- hub ------------------------------------------------------------------------------------------------------
 
 
