@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 _ROOT = Path(__file__).resolve().parents[2]
 _LOCKS = ("requirements.lock", "requirements-enclave.lock")
 _MACHINE = re.compile(
-    r"(?<![\w.\-/*])/(?:work|root|home|Users|opt|farm|tmp|mnt)/[\w.]"
+    # Occlum's own folder is the same on every machine that has it.
+    r"(?<![\w.\-/*])/(?:work|root|home|Users|opt(?!/occlum/)|farm|tmp|mnt)/[\w.]"
     r"|https?://[\w.\-]*(?:pypi\.|pythonhosted\.|devpi|artifactory|anaconda\.|mirrors?\.)"
 )
 

@@ -35,12 +35,14 @@ class Command:
         environment: all that it gets of one.
         attester: where, seen from inside, the environment's attester answers.
         clear: called once when it has ended, before its final event.
+        folder: where it runs.
     """
 
     arguments: Sequence[str]
     environment: Mapping[str, str]
     attester: str
     clear: Callable[[], None] = _nothing
+    folder: Path = Path("/")
 
 
 class CommandExecutor(abc.ABC):
@@ -81,7 +83,7 @@ class CommandExecutor(abc.ABC):
             if launch.run in self._executions and not self._executions[launch.run].ended.is_set():
                 raise ExecutorFailed("That run is already under way.")
         command = self.command(launch)
-        execution = Execution(launch.line(command.attester), on_event, self._limits, log, command.clear)
+        execution = Execution(launch.line(command.attester), on_event, self._limits, log, command.clear, command.folder)
         with self._lock:
             self._executions[launch.run] = execution
             self._forget_old()

@@ -32,6 +32,7 @@ _LAUNCHER = Path(__file__).with_name("launcher.py")
 _START_SECONDS = 30
 _POLL_SECONDS = 0.5
 _LEAVE_SECONDS = 0.1
+_SIGNALLED = 128
 _log = logging.getLogger("paddock.executors")
 
 
@@ -65,6 +66,7 @@ class Execution:
         limits: of what is read.
         log: the file that gets its stderr; None drops it.
         clear: called once after its end, before the final event.
+        folder: where it runs.
     """
 
     line: bytes
@@ -72,6 +74,7 @@ class Execution:
     limits: Limits
     log: Path | None
     clear: Callable[[], None]
+    folder: Path = Path("/")
     ended: threading.Event = field(default_factory=threading.Event)
     _started: threading.Event = field(default_factory=threading.Event)
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -145,7 +148,7 @@ class Execution:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env,
-            cwd="/",
+            cwd=self.folder,
             start_new_session=True,
             close_fds=True,
         )
@@ -220,10 +223,12 @@ class Execution:
     def _reason(self, code: int, kills_before: int) -> PaddockError:
         if self._stopped.is_set():
             return RunCancelled()
-        if code == -signal.SIGKILL and _out_of_memory_kills() > kills_before:
+        # Shells, and what starts a program inside an environment, tell of a signal as 128 and its number.
+        number = -code if code < 0 else code - _SIGNALLED if _SIGNALLED < code <= _SIGNALLED + signal.SIGRTMAX else 0
+        if number == signal.SIGKILL and _out_of_memory_kills() > kills_before:
             return RunOutOfMemory()
-        if code < 0:
-            return RunKilled(f"It was ended by {_signal_name(-code)}.")
+        if number:
+            return RunKilled(f"It was ended by {_signal_name(number)}.")
         return RunEndedSilently(f"Its exit status was {code}.")
 
 
