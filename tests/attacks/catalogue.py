@@ -192,7 +192,22 @@ class Attack:
         return seen if isinstance(seen, Outcome) else Outcome.success(seen)
 
 
+@dataclass(frozen=True)
+class Residual:
+    """What an attacker can do and nothing is claimed against: stated so that nobody takes it for covered."""
+
+    actor: Actor
+    title: str
+    why: str
+
+
 _ATTACKS: dict[str, Attack] = {}
+_RESIDUALS: list[Residual] = []
+
+
+def remains(*residuals: Residual) -> None:
+    """Put what remains into the catalogue."""
+    _RESIDUALS.extend(residuals)
 
 
 def attack(
@@ -239,3 +254,9 @@ def catalogue() -> tuple[Attack, ...]:
             importlib.import_module(f"tests.attacks.{path.stem}")
     order = list(Actor)
     return tuple(sorted(_ATTACKS.values(), key=lambda each: order.index(each.actor)))
+
+
+def residuals() -> tuple[Residual, ...]:
+    """What nothing is claimed against, by actor."""
+    catalogue()
+    return tuple(sorted(_RESIDUALS, key=lambda each: list(Actor).index(each.actor)))

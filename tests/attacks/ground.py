@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from paddock.evidence import Binding, UnverifiedEvidence
 from paddock.release import Grant, KeeperFacts, ReleaseRequest
 from tests.fixtures import proof
 from tests.fixtures.cast import NAMES, NOW, Change, contract, raw_envelope, signed, terms_dict
+from tests.fixtures.receipts import receipt_dict
 
 TEES = {
     Level.L1: Tee.NONE,
@@ -82,6 +82,11 @@ class Ground:
 
         return ReleaseRequest(envelope, bound, None if evidence is None else EvidenceSet.single(evidence))
 
+    def receipt(self) -> dict[str, Any]:
+        """The receipt of an honest run at this level, as JSON values."""
+        with_evidence = self.level is not Level.L1
+        return receipt_dict(self.change(), with_evidence=with_evidence, tee=TEES[self.level].value)
+
     def judge(self, asked: ReleaseRequest | None = None, *, now: datetime = NOW, **facts: Any) -> Grant:
         """A keeper's decision; `facts` change what it knows before."""
         asked = asked or self.request()
@@ -90,6 +95,3 @@ class Ground:
     def facts(self, asked: ReleaseRequest, **facts: Any) -> KeeperFacts:
         """What the keeper of north knows before the run's first release."""
         return proof.facts(asked, **facts)
-
-
-Attempt = Callable[[Ground], str]

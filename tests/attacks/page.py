@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from paddock.contract.levels import LEVELS, Level
-from tests.attacks.catalogue import Actor, Attack, Mark, catalogue
+from tests.attacks.catalogue import Actor, Attack, Mark, catalogue, residuals
 
 _SHORT = {Mark.REFUSED: "refused", Mark.OPEN: "open", Mark.UNCLAIMED: "–", Mark.ABSENT: "no way in"}
 
@@ -68,6 +68,7 @@ def _by_actor(attacks: Iterable[Attack]) -> Iterator[str]:
 
 
 def _residuals(attacks: Iterable[Attack]) -> Iterator[str]:
+    yield from (f"- By {each.actor}: **{_cell(each.title)}**. {_cell(each.why)}" for each in residuals())
     yield from (f"- {_link(each)}: {_cell(each.residual)}" for each in attacks if each.residual)
 
 
