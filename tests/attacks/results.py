@@ -26,7 +26,6 @@ from paddock.party.results import fetch_receipt, fetch_results
 from paddock.receipt import VerifiedReceipt, read_receipt, verify, verify_receipt
 from paddock.receipt.progress import ProgressMessage, open_progress, progress_info
 from paddock.receipt.statement import RECEIPT_TYPE
-from paddock.store import Store
 from paddock.testing.stores import MemoryStore
 from tests.attacks.catalogue import Actor, Residual, at_all_levels, attack, remains
 from tests.attacks.ground import Ground
@@ -49,7 +48,12 @@ class _Home:
     """As much of a recipient as fetching a receipt asks for, in front of a hub that answers as it likes."""
 
     def __init__(
-        self, folder: Path, answer: Envelope, *signed: Envelope, asked: str | None = None, store: Store | None = None
+        self,
+        folder: Path,
+        answer: Envelope,
+        *signed: Envelope,
+        asked: str | None = None,
+        store: MemoryStore | None = None,
     ) -> None:
         (folder / "keeper").mkdir(parents=True)
         (folder / "keeper" / "trust.toml").write_text(TRUST, encoding="utf-8")
@@ -172,9 +176,10 @@ def altered_receipt(ground: Ground) -> str:
 def mixed_outputs(ground: Ground) -> str:
     store = MemoryStore()
     made = {"training.weights": {"weights": b"of the other run"}, "evaluation.metrics": {"metrics.json": b"{}"}}
-    of_another = sealing.seal_outputs(ground.contract(), OTHER_RUN, made, store)
     value = ground.receipt()
-    value["outputs"]["weights"] = of_another["weights"].model_dump(mode="json")
+    for output, run in (("weights", OTHER_RUN), ("metrics", RUN)):
+        sealed = sealing.seal_outputs(ground.contract(), run, made, store)
+        value["outputs"][output] = sealed[output].model_dump(mode="json")
     home = _Home(ground.folder / "home", receipt(value), ground.signed(), store=store)
     fetched = fetch_results(home, RUN, ground.folder / "results", overwrite=False)  # type: ignore[arg-type]
     return f"weights {(fetched.folders['weights'] / 'weights').read_text('utf-8')!r}"
