@@ -78,6 +78,8 @@ class Cell:
 
 Claims: TypeAlias = Mapping[Level, Cell]
 REFUSED = Cell(Mark.REFUSED)
+NOTHING = "NOTHING"
+"""In the place of an error's code: what the attacker looked for is not there."""
 
 
 def at_all_levels() -> Claims:

@@ -20,7 +20,7 @@ def write_page(made: str) -> list[str]:
         "",
         f"{len(attacks)} attacks, each really carried out by the tests, twice: with the one check taken away that stops it,",
         "where it must succeed, and with everything in place, at every level that claims it, where it must be refused by the",
-        "error that stands here. `paddock demo attacks` carries out ten of them before your eyes.",
+        "error that stands here; `NOTHING` says that what the attacker looked for was not there. `paddock demo attacks` carries out ten of them before your eyes.",
         "",
         "## Level by level",
         "",

@@ -13,7 +13,7 @@ import pytest
 from paddock.contract.levels import Level
 from paddock.errors import CATALOGUE
 from paddock.release import decide
-from tests.attacks.catalogue import Actor, Attack, Mark, attack, catalogue
+from tests.attacks.catalogue import NOTHING, Actor, Attack, Mark, attack, catalogue
 from tests.attacks.page import write_page
 from tests.attacks.switches import without
 
@@ -27,7 +27,7 @@ _PREFIXES = {
     Actor.PARTY: "party-",
     Actor.DEVELOPER: "developer-",
 }
-_SYSTEM = {*errno.errorcode.values(), *(each.name for each in signal.Signals)}
+_SYSTEM = {NOTHING, *errno.errorcode.values(), *(each.name for each in signal.Signals)}
 _EACH = pytest.mark.parametrize("attack", catalogue(), ids=lambda each: each.id)
 
 
