@@ -20,13 +20,15 @@ from paddock.crypto.moment import write_moment
 from paddock.enclave import outputs as sealing
 from paddock.enclave.events import EventWriter
 from paddock.enclave.progress import ProgressSealer
-from paddock.errors import ProgressRefused, ReceiptMismatch, UnwrapRefused
+from paddock.errors import ManifestMismatch, ProgressRefused, ReceiptMismatch, UnwrapRefused
 from paddock.party import results
 from paddock.party.results import fetch_receipt, fetch_results
 from paddock.receipt import VerifiedReceipt, read_receipt, verify, verify_receipt
 from paddock.receipt.progress import ProgressMessage, open_progress, progress_info
 from paddock.receipt.statement import RECEIPT_TYPE
-from paddock.testing.stores import MemoryStore
+from paddock.seal import DataKey
+from paddock.seal.reader import read_manifest
+from paddock.testing.stores import LyingStore, MemoryStore
 from tests.attacks.catalogue import Actor, Residual, at_all_levels, attack, remains
 from tests.attacks.ground import Ground
 from tests.attacks.switches import both, instead, without
@@ -53,7 +55,7 @@ class _Home:
         answer: Envelope,
         *signed: Envelope,
         asked: str | None = None,
-        store: MemoryStore | None = None,
+        store: Any = None,
     ) -> None:
         (folder / "keeper").mkdir(parents=True)
         (folder / "keeper" / "trust.toml").write_text(TRUST, encoding="utf-8")
@@ -181,6 +183,36 @@ def mixed_outputs(ground: Ground) -> str:
         sealed = sealing.seal_outputs(ground.contract(), run, made, store)
         value["outputs"][output] = sealed[output].model_dump(mode="json")
     home = _Home(ground.folder / "home", receipt(value), ground.signed(), store=store)
+    fetched = fetch_results(home, RUN, ground.folder / "results", overwrite=False)  # type: ignore[arg-type]
+    return f"weights {(fetched.folders['weights'] / 'weights').read_text('utf-8')!r}"
+
+
+@attack(
+    "host-output-swapped",
+    Actor.HOST,
+    "an output exchanged after the run",
+    what="The host puts another run's weights where the output of a genuine receipt stands in the store.",
+    stops="The receipt names each output by the digest of its manifest; beside that each has a key of its own.",
+    enforced=("seal.reader", "party.results"),
+    rules=("S-3", "V-9"),
+    threats=(19, 20),
+    codes=(ManifestMismatch,),
+    claims=at_all_levels(),
+    off=lambda: both(
+        lambda: without(read_manifest, "if sha256_id(data) != asset:"),
+        lambda: instead(DataKey, "generate", lambda: DataKey(bytes(32))),
+    ),
+)
+def output_swapped(ground: Ground) -> str:
+    store, value = MemoryStore(), ground.receipt()
+    for run, weights in ((OTHER_RUN, b"of another run"), (RUN, b"of this run")):
+        made = {"training.weights": {"weights": weights}, "evaluation.metrics": {"metrics.json": b"{}"}}
+        sealed = sealing.seal_outputs(ground.contract(), run, made, store)
+        old = value["outputs"].get("weights", {}).get("asset")
+        value["outputs"] = {name: row.model_dump(mode="json") for name, row in sealed.items()}
+    names = [f"manifests/{each.removeprefix('sha256:')}" for each in (value["outputs"]["weights"]["asset"], old)]
+    liar = LyingStore(store, names[0], "swapped", instead=names[1])
+    home = _Home(ground.folder / "home", receipt(value), ground.signed(), store=liar)
     fetched = fetch_results(home, RUN, ground.folder / "results", overwrite=False)  # type: ignore[arg-type]
     return f"weights {(fetched.folders['weights'] / 'weights').read_text('utf-8')!r}"
 
