@@ -362,7 +362,7 @@ def receipt_time() -> str:
 
 def _sealed_progress(ground: Ground, keys: Any) -> tuple[str, list[Value]]:
     def curve(value: Value) -> None:
-        value["outputs"]["curve"] = {"source": "training.curve", "to": ["modelco"]}
+        value["outputs"]["curve"] = {"source": "training.curve", "to": ["modelco"], "type": "curve", "max_bytes": 4096}
 
     contract, sink = ground.contract(curve), io.BytesIO()
     sealer = ProgressSealer(contract, RUN, keys, EventWriter(sink))
