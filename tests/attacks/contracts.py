@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from paddock.contract import CONTRACT_TYPE, sign_contract, signing, terms, verify_contract
+from paddock.contract import CONTRACT_TYPE, levels, sign_contract, signing, terms, verify_contract
 from paddock.contract.asset import ASSET_TYPE, AssetKind, read_asset
 from paddock.contract.levels import Level, check_padding
 from paddock.contract.terms import Terms, read_terms
@@ -411,6 +411,46 @@ class _AnyNames:
 def unpadded_input(ground: Ground) -> str:
     check_padding(ground.level, "records", padded=False)
     return "an input of exact lengths"
+
+
+@attack(
+    "party-free-text-at-l5",
+    Actor.PARTY,
+    "records carried out in an output of free text",
+    what="A contract at L5 lists an output of any files, in which a job could write what it read.",
+    stops="Every output has a type and a largest size, and types that hold free text are refused at L5.",
+    enforced=("contract.terms", "contract.levels"),
+    rules=("L-8",),
+    threats=(13,),
+    codes=(TermsRefused,),
+    claims=at_levels(
+        (Level.L5,),
+        **{name: unclaimed("below L5 outputs may hold any files") for name in ("L1", "L2", "L3", "L4")},
+    ),
+    off=lambda: without(levels.check_output_type, "if kind.is_free"),
+)
+def free_text_at_l5(ground: Ground) -> str:
+    read = read_terms(ground.raw(merge("outputs", "metrics", type="files")).payload)
+    return f"an output of type {read.outputs['metrics'].type} at {read.level}"
+
+
+@attack(
+    "party-output-without-bound",
+    Actor.PARTY,
+    "an output as large as the inputs",
+    what="A contract lets one output be larger than all outputs together may be, to carry the records out whole.",
+    stops="Every output has a largest size, and all together one.",
+    enforced=("contract.terms",),
+    rules=("C-21",),
+    threats=(13,),
+    codes=(TermsRefused,),
+    claims=at_all_levels(),
+    off=lambda: without(terms._check_outputs, "if output.max_bytes > terms.limits.output_bytes:"),
+)
+def output_without_bound(ground: Ground) -> str:
+    limit = terms_dict()["limits"]["output_bytes"]
+    read = read_terms(ground.raw(merge("outputs", "metrics", max_bytes=limit + 1)).payload)
+    return f"an output of up to {read.outputs['metrics'].max_bytes} bytes"
 
 
 # --- who is who ---

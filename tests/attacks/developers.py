@@ -6,6 +6,7 @@ archive readers never see a byte of them. The readers are the same at every leve
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickle
@@ -143,9 +144,11 @@ def print_operator(ground: Ground) -> str:
 )
 def giant_shape(ground: Ground) -> str:
     def grow(value: Json) -> None:
-        op = operation(value, "1.full")
+        op = copy.deepcopy(operation(value, "1.full"))
         attribute(op, "shape")["D"] = [1 << 30, 1 << 30]
         op["O"][0]["TT"]["D"][1] = [1 << 30, 1 << 30]
+        op["O"][0]["%"] = 900
+        operations(value).insert(-1, op)
 
     return f"a program that asks for {memory_bound(read(changed('tables', grow)), 1, training=False):.0e} bytes"
 
