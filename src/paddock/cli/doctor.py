@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from paddock.attest import Attester, usual_attesters
+from paddock.errors import WallsUnavailable
+from paddock.walls import check_walls
 
 MINIMUM_PYTHON = (3, 11)
 _BESIDE = "nvidia"
@@ -73,7 +75,7 @@ def examine(root: Path = Path("/"), attesters: Mapping[str, Attester] | None = N
         attesters: by the address that names each; those in their usual places unless given.
     """
     known = usual_attesters() if attesters is None else attesters
-    return [*_python(), *_packages(), *_devices(root), *_attesters(known), *_tools(), *_limits(root)]
+    return [*_python(), *_packages(), *_devices(root), *_attesters(known), *_tools(), *_walls(), *_limits(root)]
 
 
 def _python() -> list[Finding]:
@@ -126,6 +128,26 @@ def _tools() -> list[Finding]:
         path = shutil.which(name)
         rows.append(Finding("tools", name, True if path else None, path or "no", "" if path else advice))
     return rows
+
+
+def _walls() -> list[Finding]:
+    name = "walls around jobs"
+    try:
+        report = check_walls()
+    except WallsUnavailable as error:
+        return [Finding("walls", name, None, "no", f"{error.detail} Needed for jobs at levels 2 to 4.")]
+    found = f"bubblewrap {report.bubblewrap}, libseccomp {report.seccomp}, Landlock {report.landlock}"
+    together = report.memory == "control group"
+    advice = (
+        ""
+        if together
+        else "Jobs' memory is limited for each process: let the service make control groups "
+        "(docs/executors/sandbox.md)."
+    )
+    return [
+        Finding("walls", name, True, found, ""),
+        Finding("walls", "ceiling of memory", True if together else None, report.memory, advice),
+    ]
 
 
 def _limits(root: Path) -> list[Finding]:

@@ -113,6 +113,8 @@ def _made(wanted: dict[Path, dict[str, int]]) -> ControlGroup | None:
                 with contextlib.suppress(*((OSError,) if setting in _OPTIONAL else ())):
                     (folder / setting).write_text(str(value), encoding="ascii")
     except OSError:
-        ControlGroup(tuple(made)).remove()
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         return None
     return ControlGroup(tuple(made))

@@ -34,8 +34,8 @@ class WallsReport:
         bubblewrap: its version.
         seccomp: libseccomp's version.
         landlock: the kernel's version of Landlock's interface: from 4 on it keeps from TCP, from 6 on from signals.
-        memory: `control group`, where the ceiling of memory holds for all processes of a job together; `resource
-            limits`, where it holds for each.
+        memory: who holds the ceiling of memory of all processes of a job together: the kernel (`control group`), or the
+            supervisor, which looks at it a few times a second (`supervisor`).
     """
 
     bubblewrap: str
@@ -59,7 +59,7 @@ def check_walls() -> WallsReport:
     group = make_group(_TRIAL)
     if group is not None:
         group.remove()
-    return WallsReport(version, _seccomp(), landlock, "resource limits" if group is None else "control group")
+    return WallsReport(version, _seccomp(), landlock, "supervisor" if group is None else "control group")
 
 
 def _bubblewrap() -> str:

@@ -30,6 +30,7 @@ class Defence(enum.StrEnum):
     LANDLOCK = "landlock"
     RLIMITS = "rlimits"
     CGROUP = "cgroup"
+    WATCH = "watch"
     SCRATCH_SIZE = "scratch-size"
     DUMPS = "dumps"
 

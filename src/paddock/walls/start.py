@@ -25,6 +25,7 @@ from paddock.walls.cgroups import ControlGroup, make_group
 from paddock.walls.defences import ALL, Defence, Defences
 from paddock.walls.image import Binding, Image, installed_image
 from paddock.walls.seccomp import compiled_filter
+from paddock.walls.watch import memory_of
 
 _HERE = Path(__file__).parent
 _INSIDE, _OUTSIDE = _HERE / "inside.py", _HERE / "outside.py"
@@ -34,6 +35,7 @@ _FIRST_USER = 0x6F00_0000
 _NOBODY = 65534
 _FREE_DESCRIPTOR = 10
 _START_SECONDS = 30.0
+_WATCH_SECONDS = 0.25
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _WRITABLE = ("/tmp", "/outputs", "/dev/shm")  # noqa: S108 - inside
 _PROCESSES = "/proc"
@@ -66,6 +68,18 @@ class Walled:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _status: int | None = field(default=None, init=False)
     _memory_ran_out: bool = field(default=False, init=False)
+
+    def watch(self, memory_bytes: int) -> None:
+        """Look at its memory from now on, and end it above this."""
+        own = os.dup(self._first)
+        threading.Thread(target=self._watch, args=(own, memory_bytes), name="walls", daemon=True).start()
+
+    def _watch(self, first: int, memory_bytes: int) -> None:
+        while not _readable_within(first, _WATCH_SECONDS):
+            if memory_of(self.pid, _WRITABLE) > memory_bytes:
+                self._memory_ran_out = True
+                self.kill()
+        os.close(first)
 
     def kill(self) -> None:
         """End every process of the job, now. `wait` returns after that."""
@@ -104,7 +118,7 @@ class Walled:
         return self._status
 
     def memory_ran_out(self) -> bool:
-        """After `wait`: whether the ceiling of memory ended a process of it. Known only where control groups are."""
+        """After `wait`: whether the ceiling of memory of the whole job ended a process of it, or all."""
         return self._memory_ran_out
 
 
@@ -158,6 +172,8 @@ def start_walled(
         undone.callback(_end, process)
         walled = Walled(process.pid, process, _first_process(told), group)
         undone.pop_all()
+        if group is None and Defence.WATCH in defences:
+            walled.watch(ceilings.memory_bytes)
         return walled
 
 

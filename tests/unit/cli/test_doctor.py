@@ -16,9 +16,11 @@ from paddock.attest.occlum import OcclumAttester
 from paddock.attest.sev_guest import SevGuestAttester
 from paddock.attest.tpm import TpmAttester
 from paddock.attest.tsm import TsmAttester
-from paddock.cli import machine_commands
+from paddock.cli import doctor, machine_commands
 from paddock.cli.doctor import Finding, examine
+from paddock.errors import WallsUnavailable
 from paddock.evidence import UnverifiedEvidence
+from paddock.walls import WallsReport
 from tests.fixtures.command import paddock, paddock_json
 from tests.fixtures.stand_in.configfs_tsm import ConfigfsTsm, tdx_driver
 from tests.fixtures.stand_in.devices import Nsm, OcclumSgx, SevGuest
@@ -118,3 +120,18 @@ def test_text_and_json_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = paddock("doctor").out
     assert "--attester tsm" in text
     assert "Inside an AWS Nitro enclave." in text
+
+
+def test_it_says_what_walls_are_made_of_or_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> dict[str, Finding]:
+        return {row.name: row for row in examine(tmp_path, EMPTY) if row.area == "walls"}
+
+    def missing() -> WallsReport:
+        raise WallsUnavailable("bubblewrap is not installed.")
+
+    monkeypatch.setattr(doctor, "check_walls", lambda: WallsReport("0.8.0", "2.5.4", 7, "supervisor"))
+    assert rows()["walls around jobs"].found == "bubblewrap 0.8.0, libseccomp 2.5.4, Landlock 7"
+    assert rows()["ceiling of memory"].advice
+    monkeypatch.setattr(doctor, "check_walls", missing)
+    assert rows()["walls around jobs"].ok is None
+    assert "bubblewrap is not installed." in rows()["walls around jobs"].advice
