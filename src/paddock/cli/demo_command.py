@@ -11,7 +11,7 @@ from paddock.cli.options import JsonOption
 from paddock.cli.output import say_json
 from paddock.errors import DemoUnknown
 
-NAMES = ("tumour",)
+NAMES = ("tumour", "attacks")
 
 
 def demo(
@@ -20,19 +20,25 @@ def demo(
         Path | None,
         typer.Option(help="New folder for everything it makes.", show_default="the first free paddock-demo-N"),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of training.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of training, for tumour.")] = 30,
     json_output: JsonOption = False,
 ) -> None:
-    """Watch five parties train a tumour classifier on records that nobody sees, and three frauds refused.
+    """Watch five parties train a tumour classifier on records that nobody sees, and three frauds refused; or, with
+    `attacks`, what hosts, hubs, stores, parties, developers and jobs try on this machine, and what refuses each.
 
-    Example: paddock demo --home demo
+    Example: paddock demo attacks
     """
     if name not in NAMES:
         raise DemoUnknown(f"There is none named '{name}'; there is: {', '.join(NAMES)}.")
-    # Imported late: it needs numpy, matplotlib and, inside the run, PaddlePaddle.
-    from paddock.cli.demo.tumour import play  # noqa: PLC0415 - heavy: loaded by those who need it
+    # Imported late: they need numpy, matplotlib and, inside the run, PaddlePaddle.
+    if name == "attacks":
+        from paddock.cli.demo import attacks  # noqa: PLC0415 - heavy: loaded by those who need it
 
-    outcome = play(home or _free_folder(), epochs=epochs, quiet=json_output)
+        outcome = attacks.play(home or _free_folder(), quiet=json_output)
+    else:
+        from paddock.cli.demo import tumour  # noqa: PLC0415 - as above
+
+        outcome = tumour.play(home or _free_folder(), epochs=epochs, quiet=json_output)
     if json_output:
         say_json(outcome)
 
