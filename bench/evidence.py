@@ -140,7 +140,7 @@ class _Stage:
                 "level": "L5",
                 "created": write_moment(_AT),
                 "expires": write_moment(_AT + timedelta(days=1)),
-                "runs": 1_000_000,
+                "runs": 10_000,
                 "parties": {"owner": {"keys": self.owner.public().to_dict(), "keeper": self.keys.public().to_dict()}},
                 "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset", "view": "auto"}},
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],

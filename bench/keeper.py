@@ -97,7 +97,7 @@ class _Stage:
                 "level": "L5",
                 "created": write_moment(now),
                 "expires": write_moment(now + timedelta(days=1)),
-                "runs": 1_000_000,
+                "runs": 10_000,
                 "parties": parties,
                 "inputs": {"records": {"owner": "owner", "asset": _ASSET, "kind": "dataset", "view": "auto"}},
                 "steps": [{"name": "training", "kind": "train", "inputs": {"data": ["records"]}, "parameters": {}}],

@@ -12,7 +12,10 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paddock.contract.levels import Numbers
 
 _DOCS = Path(__file__).resolve().parent
 _MADE = "<!-- Made by `make docs` from {source}. Change it there. -->"
@@ -79,10 +82,20 @@ def levels() -> str:
             f"- Evidence accepted: {kinds}",
             f"- Measurement named in the contract: {_yes(policy.needs_measurement)}",
             f"- Code: {policy.code}; network of the job: {policy.network}",
-            f"- Sizes of outputs padded: {_yes(policy.pads_outputs)}; only padded inputs taken: {_yes(policy.pads_inputs)}",
-            f"- The host's log holds something of the job: {_yes(policy.host_sees_logs)}",
+            f"- Only padded inputs taken: {_yes(policy.pads_inputs)}; sizes of outputs padded: {_yes(policy.pads_outputs)}",
+            f"- Outputs of free text or any files: {_yes(policy.free_outputs)}",
+            f"- Numbers that leave in metrics, curves and live progress: {_numbers(policy.numbers)}",
+            f"- Runs of a contract: at most {policy.most_runs:,}",
+            f"- A job's own words reach the host: {_yes(policy.host_sees_logs)}",
+            f"- Executors that give it: {', '.join(f'`{name}`' for name in policy.executors)}",
         ]
     return _joined(lines)
+
+
+def _numbers(bounds: Numbers | None) -> str:
+    if bounds is None:
+        return "bounded by the sizes of outputs"
+    return f"{bounds.decimals} decimals, {bounds.digits} digits, at most {bounds.most:,} in a run"
 
 
 def refusals() -> str:

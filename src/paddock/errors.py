@@ -1483,6 +1483,15 @@ class MemoryExceeded(JobRefused):
     action = "Use smaller batches or data, or have the contract allow more memory."
 
 
+class NumbersRefused(JobRefused):
+    """An output of numbers is not one that the level lets out."""
+
+    code = "E-JOB-18"
+    action = (
+        "Report fewer numbers (epochs, metrics), or have all sign a contract at another level: paddock level explain."
+    )
+
+
 class ForeignKeeper(PartyRefused):
     """Another party's keeper answers at your keeper's address."""
 

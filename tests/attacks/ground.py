@@ -19,7 +19,7 @@ from tests.fixtures.receipts import receipt_dict
 TEES = {
     Level.L1: Tee.NONE,
     Level.L2: Tee.SOFTWARE,
-    Level.L3: Tee.TPM,
+    Level.L3: Tee.MEASURED_HOST,
     Level.L4: Tee.CONFIDENTIAL_VM,
     Level.L5: Tee.ENCLAVE,
 }

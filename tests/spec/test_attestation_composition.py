@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from paddock.evidence import (
 from paddock.evidence import provider as providers
 from paddock.evidence.claims import COLLECTION_MEMBER, COLLECTION_TYPE, ENVIRONMENT, GPUS, HOST, Claims
 from paddock.evidence.provider import installed_providers
+from paddock.evidence.runtime_register import RUNTIME_REGISTER, runtime_event, runtime_register
 from paddock.evidence.trust import SimulatedTrust, VendorTrust
 from tests.fixtures.cast import MEASUREMENT, NOW, OTHER_SIMULATOR, SIMULATOR
 from tests.fixtures.proof import evidence
@@ -218,3 +220,98 @@ def test_a17_a_plug_in_cannot_seal_a_machine_either(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(providers, "installed_providers", lambda: {"simulated": Boaster()})
     assert judge({ENVIRONMENT: machine()}, policy()).environment.tee == "confidential-vm"
+
+
+# --- A-26: a measured host -----------------------------------------------------------------------------------------
+
+
+STATEMENT_KEY = SIMULATOR.verify_key.raw.hex()
+
+
+class Quoting:
+    """A TPM's provider whose registers a test chooses."""
+
+    name, media_type, simulated, trust_type = "tpm", "application/vnd.test-quote", False, VendorTrust
+
+    def __init__(self, registers: dict[str, str], tee: str = "tpm") -> None:
+        self._registers, self._tee = registers, tee
+
+    def recognises(self, body: bytes) -> bool:
+        return False
+
+    def needs(self, body: bytes) -> tuple[()]:
+        return ()
+
+    def verify(self, body: bytes, *, trust: Any, collateral: Collateral, now: datetime) -> Claims:
+        return Claims(
+            provider="tpm",
+            tee=self._tee,
+            measurement=MEASUREMENT,
+            report_data=body,
+            debug=False,
+            simulated=False,
+            signer="sha256:" + "0" * 64,
+            issued=None,
+            registers=self._registers,
+        )
+
+
+def measured(
+    monkeypatch: pytest.MonkeyPatch, registers: dict[str, str], *, pieces: tuple[str, ...] = (ENVIRONMENT, HOST)
+) -> Verdict:
+    """A statement of software, and beside it a quote over these registers."""
+    known = {**installed_providers(), "tpm": Quoting(registers)}
+    monkeypatch.setattr(providers, "installed_providers", lambda: known)
+    both = {
+        ENVIRONMENT: evidence(REPORT, tee="software"),
+        HOST: UnverifiedEvidence("application/vnd.test-quote", REPORT),
+    }
+    demanding = policy().model_copy(update={"tpm": VendorTrust(roots=["sha256:" + "0" * 64])})
+    beside = TrustPolicy.model_validate({"levels": {"L3": {"allow": ["host"]}}})
+    chosen = {label: both[label] for label in pieces}
+    return judge(chosen, demanding.model_copy(update={"levels": beside.levels}), "L3")
+
+
+def test_a26_a_host_is_measured_by_a_quote_that_holds_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    register = runtime_register(MEASUREMENT, STATEMENT_KEY).hex()
+    verdict = measured(monkeypatch, {"sha256:00": "11" * 32, RUNTIME_REGISTER: register})
+    assert verdict.environment.tee == "measured-host"
+    assert verdict.claims[HOST].tee == "tpm"
+    assert measured(monkeypatch, {}, pieces=(ENVIRONMENT,)).environment.tee == "software"
+
+
+@pytest.mark.parametrize(
+    "registers",
+    [
+        {},
+        {"sha256:00": "11" * 32},
+        {RUNTIME_REGISTER: "00" * 32},
+        {RUNTIME_REGISTER: runtime_register("sha256:" + "0" * 64, STATEMENT_KEY).hex()},
+        {RUNTIME_REGISTER: runtime_register(MEASUREMENT, "0" * 64).hex()},
+        {RUNTIME_REGISTER: runtime_event(MEASUREMENT, STATEMENT_KEY).hex()},
+        {
+            RUNTIME_REGISTER: sha256(
+                runtime_register(MEASUREMENT, STATEMENT_KEY) + runtime_event(MEASUREMENT, STATEMENT_KEY)
+            ).hexdigest()
+        },
+        {"sha384:13": runtime_register(MEASUREMENT, STATEMENT_KEY).hex()},
+        {"sha256:14": runtime_register(MEASUREMENT, STATEMENT_KEY).hex()},
+    ],
+    ids=["no register", "boot alone", "empty", "another runtime", "another key", "set, not extended", "twice", "another bank", "another register"],
+)  # fmt: skip
+def test_a26_a_quote_that_does_not_hold_the_runtime_is_refused(
+    monkeypatch: pytest.MonkeyPatch, registers: dict[str, str]
+) -> None:
+    with pytest.raises(CompositionRefused, match="runtime"):
+        measured(monkeypatch, registers)
+
+
+def test_a26_no_evidence_says_of_itself_that_its_host_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**installed_providers(), "tpm": Quoting({}, tee="measured-host")}
+    monkeypatch.setattr(providers, "installed_providers", lambda: known)
+    alone = {ENVIRONMENT: UnverifiedEvidence("application/vnd.test-quote", REPORT)}
+    trusting = policy().model_copy(update={"tpm": VendorTrust(roots=["sha256:" + "0" * 64])})
+    assert judge(alone, trusting, "L3").environment.tee == "software"
+    # A simulator stands in for the whole host, and says SIMULATED.
+    verdict = judge({ENVIRONMENT: evidence(REPORT, tee="measured-host")}, policy(), "L3")
+    assert (verdict.environment.tee, verdict.simulated) == ("measured-host", True)

@@ -36,12 +36,14 @@ from paddock.contract.request import REQUEST_TYPE
 from paddock.contract.states import FINAL, TRANSITIONS
 from paddock.contract.terms import Terms, read_terms
 from paddock.crypto.canonical import canonical
+from paddock.crypto.digest import unb64
 from paddock.crypto.dsse import Envelope, Signature
 from paddock.crypto.identity import PublicKeys
 from paddock.enclave.__main__ import _fail
 from paddock.enclave.checkpoints import RunCheckpoints
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import Launch
+from paddock.enclave.numbers import NumberControl
 from paddock.enclave.outputs import seal_outputs
 from paddock.enclave.run import _open_inputs
 from paddock.enclave.steps import run_steps
@@ -51,6 +53,7 @@ from paddock.errors import (
     JobRefused,
     KeeperMismatch,
     LevelRefused,
+    NumbersRefused,
     RecordRefused,
     RequestRefused,
     StateRefused,
@@ -60,7 +63,8 @@ from paddock.errors import (
 )
 from paddock.party.peers import AddressBook
 from paddock.receipt.failure import open_failure
-from paddock.seal import DataKey, SealOptions, write_volume
+from paddock.receipt.statement import wrap_purpose
+from paddock.seal import DataKey, SealOptions, VolumeReader, write_volume
 from paddock.testing.stores import MemoryStore
 from tests.fixtures.cast import (
     DRAFT,
@@ -637,7 +641,7 @@ def test_c16_a_contract_or_record_is_no_request() -> None:
 
 
 def test_l1_evidence_of_a_weaker_environment_is_not_enough() -> None:
-    order = [Tee.NONE, Tee.SOFTWARE, Tee.TPM, Tee.CONFIDENTIAL_VM, Tee.ENCLAVE]
+    order = [Tee.NONE, Tee.SOFTWARE, Tee.MEASURED_HOST, Tee.CONFIDENTIAL_VM, Tee.ENCLAVE]
     for level, needed in zip(Level, order, strict=True):
         check_evidence_allowed(level, needed)
         for weaker in order[: order.index(needed)]:
@@ -645,6 +649,12 @@ def test_l1_evidence_of_a_weaker_environment_is_not_enough() -> None:
                 check_evidence_allowed(level, weaker)
     with pytest.raises(LevelRefused):
         check_evidence_allowed(Level.L3, Tee.ENCLAVE)
+    for level in (Level.L2, Level.L3):
+        with pytest.raises(LevelRefused, match="says nothing of the runtime"):
+            check_evidence_allowed(level, Tee.TPM)
+    for level in Level:
+        with pytest.raises(LevelRefused, match="no level knows"):
+            check_evidence_allowed(level, "quantum")
 
 
 def test_l2_no_partys_code_at_level_5_and_no_unknown_job_anywhere() -> None:
@@ -695,6 +705,86 @@ def test_l8_no_free_text_leaves_where_the_level_takes_none() -> None:
     raised = agreed.model_copy(update={"level": Level.L5})  # as no reader would let it pass
     with pytest.raises(LevelRefused, match="free text"):
         _enter(raised, [])
+
+
+def test_l9_no_more_runs_than_the_level_allows() -> None:
+    most = LEVELS[Level.L5].most_runs
+    assert terms(merge(runs=most)).runs == most
+    _refused(merge(runs=most + 1), f"at most {most} runs")
+    agreed = terms(merge(level="L4", runs=most + 1))
+    raised = agreed.model_copy(update={"level": Level.L5})
+    with pytest.raises(LevelRefused, match="runs"):
+        _enter(raised, [])
+
+
+def test_l10_numbers_leave_rounded_and_counted() -> None:
+    bounds = LEVELS[Level.L5].numbers
+    assert bounds is not None
+    control = NumberControl(Level.L5)
+    fine = {"auc": 0.123456789, "many": [1e-9, 12345678901234.5678, 0.5], "n": 12345678901234, "few": 7}
+    left = control.output("metrics", OutputType.METRICS, {"metrics.json": json.dumps(fine).encode()})
+    assert json.loads(left["metrics.json"]) == {
+        "auc": 0.1235,
+        "many": [0.0, 12345678900000.0, 0.5],
+        "n": 12345678900000,
+        "few": 7,
+    }
+    rest = {"all": [0] * (bounds.most - 6)}
+    control.output("curve", OutputType.CURVE, {"curve.json": json.dumps(rest).encode()})
+    with pytest.raises(NumbersRefused, match="more numbers"):
+        control.output("again", OutputType.METRICS, {"metrics.json": b'{"one": 1}'})
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("metrics.json", b"{"),
+        ("metrics.json", b"[1]"),
+        ("metrics.json", b'{"a": "patient 7 is sick"}'),
+        ("metrics.json", b'{"a": true}'),
+        ("metrics.json", b'{"a": null}'),
+        ("metrics.json", b'{"a": NaN}'),
+        ("metrics.json", b'{"' + b"patient 7 is sick, " * 4 + b'": 1}'),
+        ("metrics.txt", b'{"a": 1}'),
+    ],
+)
+def test_l10_nothing_but_numbers_leaves_as_numbers(path: str, content: bytes) -> None:
+    with pytest.raises(NumbersRefused):
+        NumberControl(Level.L5).output("metrics", OutputType.METRICS, {path: content})
+    for level, kind in ((Level.L4, OutputType.METRICS), (Level.L5, OutputType.WEIGHTS)):
+        assert NumberControl(level).output("metrics", kind, {path: content}) == {path: content}
+
+
+def test_l10_live_progress_ends_after_as_many_numbers() -> None:
+    bounds = LEVELS[Level.L5].numbers
+    assert bounds is not None
+    control = NumberControl(Level.L5)
+    assert control.progress({"loss": 0.987654321}) == {"loss": 0.9877}
+    assert control.progress(dict.fromkeys(map(str, range(bounds.most - 1)), 0.5)) is not None
+    assert control.progress({"loss": 0.5}) is None
+    assert NumberControl(Level.L4).progress({"loss": 0.987654321}) == {"loss": 0.987654321}
+
+
+def _left(level: str, metrics: dict[str, Any], store: Any) -> Any:
+    """What the clinic reads of the metrics of a run."""
+    agreed = contract(lambda value: value.update(level=level))
+    content = json.dumps(metrics).encode()
+    made = {"training.weights": {"w": b"x"}, "evaluation.metrics": {"metrics.json": content}}
+    row = seal_outputs(agreed, RUN, made, store)["metrics"]
+    clinic = member("clinic")
+    purpose = wrap_purpose(agreed.id, RUN, "metrics")
+    key = DataKey.unwrap(unb64(row.to[clinic.fingerprint]), clinic.keys.seal, row.asset, purpose)
+    with VolumeReader.open(row.asset, store, key).open_file("metrics.json") as file:
+        return json.loads(file.read())
+
+
+def test_l10_what_is_sealed_was_rounded() -> None:
+    assert _left("L5", {"auc": 0.123456}, MemoryStore()) == {"auc": 0.1235}
+    assert _left("L4", {"auc": 0.123456}, MemoryStore()) == {"auc": 0.123456}
+    store: Any = MemoryStore()
+    with pytest.raises(NumbersRefused):
+        _left("L5", {"n": [1] * 10_001}, store)
+    assert not store.objects, "nothing is stored where one output is refused"
 
 
 def test_l3_a_draft_without_a_level_has_the_strictest() -> None:
@@ -757,12 +847,10 @@ def _failure(level: str, error: Any) -> dict[str, Any]:
 
 def test_l5_the_host_reads_no_words_of_a_job_where_it_sees_no_logs() -> None:
     words = "column 'hiv status' holds 7 other values"
-    for level in ("L4", "L5"):
+    for level in ("L2", "L3", "L4", "L5"):
         told = _failure(level, JobRefused(words))
         assert "hiv status" not in json.dumps(told)
         north = next(row for row in told["sealed"] if row["to"] == member("north").fingerprint)
-        from paddock.crypto.digest import unb64
-
         opened = open_failure(
             unb64(north["data"]),
             member("north").keys.seal,
@@ -770,7 +858,7 @@ def test_l5_the_host_reads_no_words_of_a_job_where_it_sees_no_logs() -> None:
             run=RUN,
         )
         assert opened.detail == words
-    assert _failure("L2", JobRefused(words))["sealed"] == []
+    assert _failure("L1", JobRefused(words))["sealed"] == []
     assert _failure("L5", Unavailable("The disk is full."))["error"]["detail"] == "The disk is full."
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 from paddock.attest import Attester, usual_attesters
 from paddock.errors import WallsUnavailable
@@ -38,16 +39,18 @@ _DEVICES = (
     ("dev/kvm", "KVM", "Launching confidential VMs needs KVM."),
     ("dev/fuse", "FUSE", "Mounting sealed volumes needs FUSE."),
 )
-_ATTESTERS = {
-    "gramine": 'Inside a Gramine SGX enclave whose manifest says sgx.remote_attestation = "dcap".',
-    "occlum": "Inside an Occlum SGX enclave that was built with DCAP.",
-    "nsm": "Inside an AWS Nitro enclave.",
-    "tsm": "Inside a confidential VM (TDX, SEV-SNP, CCA) with Linux 6.7 or newer and configfs mounted.",
-    "sev-guest": "Inside an SEV-SNP guest with Linux 5.19 or newer; tsm is to be preferred.",
-    "tpm": "With a TPM 2.0, tpm2-tools, and an attestation key (docs/how-to/attest-with-a-tpm.md).",
-    "nvidia": "With NVIDIA's driver and a GPU in confidential-computing mode; stands beside another attester.",
-}
-"""Where each applies."""
+ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "gramine": 'Inside a Gramine SGX enclave whose manifest says sgx.remote_attestation = "dcap".',
+        "occlum": "Inside an Occlum SGX enclave that was built with DCAP.",
+        "nsm": "Inside an AWS Nitro enclave.",
+        "tsm": "Inside a confidential VM (TDX, SEV-SNP, CCA) with Linux 6.7 or newer and configfs mounted.",
+        "sev-guest": "Inside an SEV-SNP guest with Linux 5.19 or newer; tsm is to be preferred.",
+        "tpm": "With a TPM 2.0, tpm2-tools, and an attestation key (docs/how-to/attest-with-a-tpm.md).",
+        "nvidia": "With NVIDIA's driver and a GPU in confidential-computing mode; stands beside another attester.",
+    }
+)
+"""Where each attester applies."""
 _TOOLS = (
     ("gramine-sgx", "Gramine: see its project's installation page."),
     ("occlum", "Occlum: see its project's installation page."),
@@ -111,7 +114,7 @@ def _attesters(known: Mapping[str, Attester]) -> list[Finding]:
     for address, attester in known.items():
         there = attester.available()
         found = f"--attester {address}" if address != _BESIDE else f"beside another: +gpu-0={address}"
-        advice = _ATTESTERS.get(address, "")
+        advice = ADVICE.get(address, "")
         rows.append(Finding("attesters", address, True if there else None, *((found, "") if there else ("no", advice))))
     if not any(row.ok for row in rows if row.name != _BESIDE):
         advice = "Runs here can only be SIMULATED: no hardware protects them from the machine's operator."

@@ -1,4 +1,4 @@
-"""The commands that look at this machine, the levels and the kinds of jobs."""
+"""The commands that look at this machine and the kinds of jobs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from paddock.cli.doctor import examine
 from paddock.cli.options import JsonOption
 from paddock.cli.output import notice, plain, say, say_json, table, working
 from paddock.cli.registers import register_faults
-from paddock.contract.levels import LEVELS, Level, LevelPolicy
 from paddock.evidence.claims import registers_digest, registers_text
 from paddock.evidence.measurement import measure_runtime
 from paddock.evidence.provider import installed_providers
 from paddock.jobs.registry import job_kind, job_kinds
 
-level = typer.Typer(no_args_is_help=True, help="The five security levels.")
 job = typer.Typer(no_args_is_help=True, help="What can run inside.")
 _PROVIDER, _REGISTER = re.compile(r"[a-z][a-z0-9-]{0,31}"), re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){1,256}")
@@ -102,23 +100,6 @@ def doctor(json_output: JsonOption = False) -> None:
         raise typer.Exit(5)
 
 
-@level.command("explain")
-def level_explain(
-    which: Annotated[Level, typer.Argument(metavar="LEVEL", help="L1 to L5.")], json_output: JsonOption = False
-) -> None:
-    """Say what a level demands, allows, and does not protect from.
-
-    Example: paddock level explain L5
-    """
-    policy = LEVELS[which]
-    if json_output:
-        say_json(level_facts(policy))
-        return
-    say(f"[bold]{policy.level} {policy.title}[/]")
-    say(f"demands: {policy.demands}\nallows: {policy.allows}")
-    say(f"protects from: {policy.protects_from}\n[bold]does not protect from:[/] {policy.does_not_protect_from}")
-
-
 @job.command("list")
 def job_list(json_output: JsonOption = False) -> None:
     """List the kinds of jobs.
@@ -159,18 +140,3 @@ def job_explain(
             (name, "yes" if name in required else "no", str(row.get("default", "")), str(row.get("description", "")))
         )
     table("Parameters", ["name", "required", "default", "meaning"], rows)
-
-
-def level_facts(policy: LevelPolicy) -> dict[str, object]:
-    """A level as JSON values."""
-    return {
-        "level": policy.level.value,
-        "title": policy.title,
-        "evidence": sorted(policy.evidence),
-        "code": policy.code.value,
-        "network": policy.network.value,
-        "demands": policy.demands,
-        "allows": policy.allows,
-        "protects_from": policy.protects_from,
-        "does_not_protect_from": policy.does_not_protect_from,
-    }

@@ -14,7 +14,8 @@ from paddock.cli.executor_commands import executor
 from paddock.cli.hosting_commands import hub_trust
 from paddock.cli.identity_commands import init, party
 from paddock.cli.keeper_commands import keeper
-from paddock.cli.machine_commands import doctor, job, level, measure
+from paddock.cli.level_commands import level
+from paddock.cli.machine_commands import doctor, job, measure
 from paddock.cli.mount_command import mount
 from paddock.cli.output import say_error
 from paddock.cli.program_commands import program

@@ -21,7 +21,14 @@ from pydantic import (
 )
 
 from paddock.contract.asset import AssetKind
-from paddock.contract.levels import LEVELS, Level, check_job_allowed, check_output_type
+from paddock.contract.levels import (
+    MOST_RUNS,
+    Level,
+    check_job_allowed,
+    check_measurements,
+    check_number_of_runs,
+    check_output_type,
+)
 from paddock.contract.output_types import MAX_OUTPUT_BYTES, OutputType
 from paddock.crypto.canonical import canonical, parse_canonical
 from paddock.crypto.digest import is_digest
@@ -149,7 +156,7 @@ class Terms(_Strict):
     level: Level  # L-6: among the bytes that every party signs.
     created: Moment
     expires: Moment
-    runs: Annotated[int, Field(ge=1, le=1_000_000)]
+    runs: Annotated[int, Field(ge=1, le=MOST_RUNS)]
     parties: Annotated[dict[Name, PartyTerms], Field(min_length=1, max_length=64)]
     inputs: Annotated[dict[Name, InputTerms], Field(min_length=1, max_length=MAX_INPUTS)]
     steps: Annotated[tuple[StepTerms, ...], Field(min_length=1, max_length=64)]
@@ -163,8 +170,12 @@ class Terms(_Strict):
         _check_owners(self)
         _check_references(self)
         _check_outputs(self)
-        _check_limits(self)
+        _check_times(self)
         _check_texts(self)
+        try:
+            check_level(self)  # C-9, C-15, L-2, L-8, L-9
+        except LevelRefused as error:
+            raise ValueError(error.detail.rstrip(".")) from error
         return self
 
     def to_bytes(self) -> bytes:
@@ -249,10 +260,6 @@ def _check_references(terms: Terms) -> None:
                 known = reference.split(".")[0] in names if "." in reference else reference in terms.inputs
                 if not known:
                     raise ValueError(f"step '{step.name}' uses '{reference}' as {role}, which nothing before it yields")
-        try:
-            check_job_allowed(terms.level, step.kind)  # C-9
-        except LevelRefused as error:
-            raise ValueError(error.detail) from error
         names.add(step.name)
     used = {r for step in terms.steps for refs in step.inputs.values() for r in refs}
     unused = set(terms.inputs) - used
@@ -272,17 +279,28 @@ def _check_outputs(terms: Terms) -> None:
             raise ValueError(f"output '{name}' names a recipient twice")
         if output.max_bytes > terms.limits.output_bytes:  # C-21
             raise ValueError(f"output '{name}' may be larger than all outputs together (limits.output_bytes)")
-        try:
-            check_output_type(terms.level, name, output.type)  # L-8
-        except LevelRefused as error:
-            raise ValueError(error.detail) from error
 
 
-def _check_limits(terms: Terms) -> None:
+def check_level(terms: Terms) -> None:
+    """Return if the level allows what the terms say: their steps, outputs, runs and measurements.
+
+    Terms that were read have passed it. Keepers and enclaves ask again, so that no way around the reader is one around
+    the level.
+
+    Raises:
+        LevelRefused: a kind of job (C-9, L-2), no measurement (C-15), a type of output (L-8), too many runs (L-9).
+    """
+    for step in terms.steps:
+        check_job_allowed(terms.level, step.kind)  # C-9, L-2
+    check_measurements(terms.level, terms.environment.measurements)  # C-15
+    for name, output in terms.outputs.items():
+        check_output_type(terms.level, name, output.type)  # L-8
+    check_number_of_runs(terms.level, terms.runs)  # L-9
+
+
+def _check_times(terms: Terms) -> None:
     if read_moment(terms.created) >= read_moment(terms.expires):  # C-10
         raise ValueError("the contract expires before it begins")
-    if LEVELS[terms.level].needs_measurement and not terms.environment.measurements:  # C-15
-        raise ValueError(f"{terms.level} needs at least one accepted measurement")
 
 
 def _check_texts(terms: Terms) -> None:

@@ -4,7 +4,7 @@ A step's progress goes to the recipients of its `curve` and `metrics` outputs. E
 the run key and sealed with HPKE; the host learns how many there are and when. Sealing happens on a thread of its own,
 so that a training step never waits for it.
 
-Source: docs/spec/receipt.md §3 (V-11).
+Source: docs/spec/receipt.md §3 (V-11); docs/spec/contract.md §6 (L-10).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from paddock.crypto.digest import b64
 from paddock.crypto.hpke import RecipientKey
 from paddock.crypto.identity import PrivateKeys
 from paddock.enclave.events import EventWriter, Pace
+from paddock.enclave.numbers import NumberControl
 from paddock.receipt.progress import MESSAGE_BYTES, progress_info
 
 _WATCHED = frozenset({"curve", "metrics"})
@@ -33,6 +34,7 @@ class ProgressSealer:
         self._keys = keys
         self._events = events
         self._recipients = _recipients(contract)
+        self._numbers = NumberControl(contract.terms.level)
         self._queue: queue.SimpleQueue[tuple[str, int, int, Mapping[str, float]] | None] = queue.SimpleQueue()
         self._sequence = 0
         self._pace = Pace()
@@ -55,9 +57,9 @@ class ProgressSealer:
         while (item := self._queue.get()) is not None:
             step, done, total, values = item
             recipients = self._recipients.get(step, {})
-            if not recipients:
+            if not recipients or (shown := self._numbers.progress(values)) is None:
                 continue
-            body = {"step": step, "done": done, "total": total, "values": values, "sequence": self._sequence}
+            body = {"step": step, "done": done, "total": total, "values": shown, "sequence": self._sequence}
             signed = canonical({"body": body, "contract": self._contract.id, "run": self._run})
             message = canonical({"body": body, "sig": b64(self._keys.sign.sign(signed))})
             if len(message) > MESSAGE_BYTES:

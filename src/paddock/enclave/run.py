@@ -16,9 +16,9 @@ from functools import partial
 
 from paddock.attest import NO_ATTESTER, collect
 from paddock.channel import pinned
-from paddock.contract.levels import LEVELS, Tee, check_padding
+from paddock.contract.levels import LEVELS, Tee, check_evidence_allowed, check_padding
 from paddock.contract.signing import SignedContract, verify_contract
-from paddock.contract.terms import InputTerms
+from paddock.contract.terms import InputTerms, check_level
 from paddock.crypto.digest import b64, sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
@@ -32,10 +32,11 @@ from paddock.enclave.outputs import seal_outputs
 from paddock.enclave.progress import ProgressSealer
 from paddock.enclave.steps import run_steps
 from paddock.enclave.views import open_views
-from paddock.errors import EvidenceMissing
+from paddock.errors import EvidenceMissing, MeasurementRefused, SimulatedRefused
 from paddock.evidence.binding import Binding
 from paddock.evidence.claims import EvidenceSet
 from paddock.receipt.statement import KeeperReceipt, OutputReceipt, Receipt, sign_receipt
+from paddock.release.verdict import environment_found
 from paddock.seal import DataKey, VolumeReader
 from paddock.store import Store, open_store
 
@@ -53,6 +54,7 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
         PaddockError: the step that failed; nothing readable was left behind.
     """
     started = datetime.now(UTC)
+    check_level(contract.terms)  # L-2, L-8, L-9: before anything is asked for
     # 1.
     keys = PrivateKeys.generate()
     # 2. to 4. Meanwhile the engine loads, which takes seconds and needs no secret. It must load on this thread: elsewhere
@@ -126,6 +128,7 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
     asked = time.monotonic()
     granted = keepers.release(binding, evidence)
     events.phase("released", keepers=", ".join(keepers.names))
+    check_found(contract, granted)
     leases = Leases(keepers, granted, contract.terms.limits.lease_seconds, asked=asked)
     # 4.
     store = open_store(launch.store, tls=pinned(launch.store, "hub"))
@@ -135,6 +138,27 @@ def _prove(launch: Launch, contract: SignedContract, keys: PrivateKeys, events: 
     parts = {name: row.checkpoint for name, row in granted.items() if row.checkpoint is not None}
     checkpoints = RunCheckpoints(contract, launch.run, parts or None, store, events)
     return _Proved(binding, evidence, granted, leases, store, inputs, checkpoints)
+
+
+def check_found(contract: SignedContract, granted: Mapping[str, Granted]) -> None:
+    """Return if what every keeper found this environment to be is enough for the contract: the keepers' own question,
+    asked again here, so that one that is lax or lies opens nothing by itself.
+
+    Raises:
+        LevelRefused: the kind of environment is not enough for the level (L-1).
+        SimulatedRefused: it is simulated, and the parties did not sign that (R-8).
+        MeasurementRefused: it was measured as something that they did not sign (R-9).
+    """
+    terms = contract.terms
+    for name, row in granted.items():
+        keeper = terms.parties[name].keeper.public()
+        found = Tee.NONE if row.verdict is None else environment_found(row.verdict, keeper.sign)
+        check_evidence_allowed(terms.level, found)  # L-1
+        if row.statement.simulated and not terms.environment.simulated:  # R-8
+            raise SimulatedRefused
+        measured = row.statement.measurement
+        if LEVELS[terms.level].needs_measurement and measured not in terms.environment.measurements:  # R-9
+            raise MeasurementRefused(f"The keeper of '{name}' found {measured}.")
 
 
 def _media_types(evidence: EvidenceSet | None) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from paddock.contract.levels import check_job_allowed, check_output_type
-from paddock.contract.terms import StepTerms, Terms
+from paddock.contract.terms import StepTerms, Terms, check_level
 from paddock.enclave.checkpoints import Resumed, RunCheckpoints, StepCheckpoints
 from paddock.enclave.files import MadeFiles
 from paddock.jobs.api import Files, JobContext, NoCheckpoints, Progress
@@ -40,13 +39,10 @@ def run_steps(
 
     Raises:
         JobRefused, ProgramRefused: a step cannot work on what it was given.
-        LevelRefused: a kind of job (L-2) or of output (L-8) that the level does not allow, asked again here after the
-            keepers did.
+        LevelRefused: something that the level does not allow (L-2, L-8, L-9), asked again here after the keepers did.
     """
-    for name, row in terms.outputs.items():
-        check_output_type(terms.level, name, row.type)  # L-8
+    check_level(terms)  # L-2, L-8, L-9
     for step in terms.steps:
-        check_job_allowed(terms.level, step.kind)  # L-2
         kind = job_kind(step.kind)
         kind.check_parameters(step.parameters)
     made: dict[str, dict[str, bytes]] = {}

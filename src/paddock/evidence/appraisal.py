@@ -3,7 +3,7 @@
 Verification says what is; appraisal says whether the pieces are those that the policy demands together, whether all
 were made for the same question, and what each is worth, as an AR4SI trustworthiness vector.
 
-Source: docs/spec/attestation.md §4 (A-3, A-16, A-17); draft-ietf-rats-ar4si.
+Source: docs/spec/attestation.md §4, §6 (A-3, A-16, A-17, A-26); draft-ietf-rats-ar4si.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from datetime import datetime
 
 from paddock.errors import CompositionRefused, EvidenceMalformed
 from paddock.evidence.binding import check_report_data
-from paddock.evidence.claims import ENVIRONMENT, Claims, EvidenceSet
+from paddock.evidence.claims import ENVIRONMENT, HOST, Claims, EvidenceSet
 from paddock.evidence.collateral import Collateral
 from paddock.evidence.provider import verify_evidence
+from paddock.evidence.runtime_register import RUNTIME_REGISTER, runtime_register
 from paddock.evidence.trust import TrustPolicy
 
 _CONFIDENTIAL_VM, _SEALED_VM = "confidential-vm", "sealed-vm"
+_SOFTWARE, _MEASURED_HOST = "software", "measured-host"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def appraise(
 
     1. They are those that the policy demands at this level, and no other. 2. Each is genuine and accepted. 3. Each
     carries this report data. 4. A confidential machine counts as sealed if its measurement is one that the policy lists.
+    5. A host counts as measured if a TPM's quote beside its statement holds the runtime that the statement names.
 
     Args:
         evidence: what was received.
@@ -68,7 +71,7 @@ def appraise(
         now: the relying party's clock, captured once.
 
     Raises:
-        CompositionRefused: a piece is missing or too many (A-16).
+        CompositionRefused: a piece is missing or too many (A-16), or a quote says nothing of the runtime (A-26).
         EvidenceRefused, CertificateRefused: a piece does not pass (A-1 to A-13).
     """
     # 1. A-16
@@ -99,8 +102,23 @@ def appraise(
     devices = [(found.provider, found.device) for found in claims.values() if found.device is not None]
     if len(set(devices)) != len(devices):
         raise CompositionRefused("Two pieces are of the same device.")
+    # 5. A-26
+    claims[ENVIRONMENT] = _measured(claims[ENVIRONMENT], claims.get(HOST))
     used = collateral.only(key for found in claims.values() for key in found.collateral)
     return Verdict(claims, used)
+
+
+def _measured(environment: Claims, host: Claims | None) -> Claims:
+    """The claims of the environment: of a measured host where it is software's statement and a quote joined to it."""
+    # A-26: as with sealed machines, no evidence says so of itself. A simulator stands in for the whole, and says SIMULATED.
+    if environment.tee == _MEASURED_HOST and not environment.simulated:
+        environment = replace(environment, tee=_SOFTWARE)
+    if environment.tee != _SOFTWARE or host is None:
+        return environment
+    expected = runtime_register(environment.measurement, environment.signer).hex()
+    if host.registers.get(RUNTIME_REGISTER) != expected:
+        raise CompositionRefused("The TPM's quote does not hold the runtime and the key of the host's statement.")
+    return replace(environment, tee=_MEASURED_HOST)
 
 
 def _fits(label: str, claims: Claims) -> bool:

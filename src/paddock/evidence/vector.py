@@ -39,8 +39,8 @@ AFFIRMED, AFFIRMED_AT_BOOT, WARNED, CONTRAINDICATED, SIMULATED = 2, 3, 32, 96, -
 _UP_TO_DATE = "UpToDate"
 _ENCRYPTED = frozenset({"enclave", "confidential-vm", "sealed-vm"})
 _NOTHING_UNMEASURED = frozenset({"enclave", "sealed-vm"})
-_MEASURED_AT_BOOT = frozenset({"confidential-vm", "tpm", "gpu", "software"})
-_VISIBLE = frozenset({"tpm", "software"})
+_MEASURED_AT_BOOT = frozenset({"confidential-vm", "measured-host", "tpm", "gpu", "software"})
+_VISIBLE = frozenset({"measured-host", "tpm", "software"})
 
 
 class Tier(enum.StrEnum):

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from paddock.contract.levels import LEVELS, Tee
 from paddock.contract.signing import SignedContract, verify_contract
-from paddock.contract.terms import Terms
+from paddock.contract.terms import Terms, check_level
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PublicKeys
 from paddock.crypto.moment import read_moment
@@ -121,7 +121,8 @@ def decide(
     5. The binding is for this contract and a well-formed run (R-5).
     6. It answers a live challenge of this keeper, and lists one of every party's keeper, in order (R-6).
     7. The evidence is what the policy demands: genuine, fresh, and each piece carries this binding (R-7).
-    8. It satisfies the level, and is simulated only if all parties signed that (R-8).
+    8. The level allows what the contract says, the evidence satisfies it, and is simulated only if all parties signed
+       that (R-8, L-1, L-2, L-8, L-9).
     9. The measurement of each piece is one that all parties signed (R-9).
     10. Runs are left; or this is the same run again, which has not ended: with the same key, or with a new one while
         attempts are left (R-10, R-11, R-21 to R-23).
@@ -147,6 +148,7 @@ def decide(
     # 7. R-7
     verdict = _verdict(contract.terms, request, policy, collateral, now)
     # 8. and 9.
+    check_level(contract.terms)
     if verdict is not None:
         check_environment(contract.terms, verdict)
     # 10.

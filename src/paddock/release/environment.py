@@ -5,9 +5,9 @@ Source: docs/spec/release.md (R-8, R-9); docs/spec/contract.md §6 (L-1).
 
 from __future__ import annotations
 
-from paddock.contract.levels import Level, Tee, check_evidence_allowed
+from paddock.contract.levels import LEVELS, check_evidence_allowed
 from paddock.contract.terms import Terms
-from paddock.errors import LevelRefused, MeasurementRefused, SimulatedRefused
+from paddock.errors import MeasurementRefused, SimulatedRefused
 from paddock.evidence.appraisal import Verdict
 
 
@@ -19,15 +19,10 @@ def check_environment(terms: Terms, verdict: Verdict) -> None:
         SimulatedRefused: simulated, and the parties did not sign that (R-8).
         MeasurementRefused: the measurement of a piece is not one that the parties signed (R-9).
     """
-    try:
-        tee = Tee(verdict.environment.tee)
-    except ValueError:
-        # L-1: a kind that the table does not know is enough for no level.
-        raise LevelRefused("The evidence is of a kind of environment that no level knows.") from None
-    check_evidence_allowed(terms.level, tee)  # R-8
+    check_evidence_allowed(terms.level, verdict.environment.tee)  # R-8, L-1
     if verdict.simulated and not terms.environment.simulated:  # R-8
         raise SimulatedRefused
-    if terms.level is Level.L1:
+    if not LEVELS[terms.level].needs_measurement:
         return
     for label, claims in sorted(verdict.claims.items()):
         if claims.measurement not in terms.environment.measurements:  # R-9

@@ -8,6 +8,7 @@ from __future__ import annotations
 from paddock.crypto.digest import b64, sha256_id, unb64
 from paddock.crypto.signing import VerifyKey
 from paddock.errors import StatementRefused
+from paddock.evidence.claims import ENVIRONMENT
 from paddock.release.ear import read_ear
 from paddock.release.statements import ReleaseStatement
 
@@ -44,3 +45,12 @@ def read_verdict(
     if ear.collateral != sha256_id(raw) or b64(raw) != collateral:
         raise StatementRefused("The collateral is not the one that the verdict rests on.")
     return token, raw
+
+
+def environment_found(token: str, keeper: VerifyKey) -> str:
+    """The kind of environment that a keeper found it to be, by its verdict.
+
+    Raises:
+        StatementRefused, CryptoRefused: it is not the keeper's verdict.
+    """
+    return read_ear(token, keeper).pieces[ENVIRONMENT].claims.tee
