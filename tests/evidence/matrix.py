@@ -17,7 +17,7 @@ from paddock.errors import PaddockError
 from paddock.evidence import Claims, Collateral, TrustPolicy, UnverifiedEvidence, verify_evidence
 from paddock.evidence.binding import check_report_data
 
-VENDORS = ("sgx", "tdx", "snp", "nitro", "tpm", "azure", "nvidia", "cca", "simulated")
+VENDORS = ("sgx", "tdx", "snp", "nitro", "tpm", "azure", "nvidia", "cca", "host", "simulated")
 KINDS: Mapping[str, str] = {
     # every vendor: made here from the sample
     "signed-bit": "a bit changed in what is signed",

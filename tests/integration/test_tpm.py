@@ -18,11 +18,22 @@ from paddock.attest.tpm import TpmAttester
 from paddock.contract import SignedContract
 from paddock.crypto.digest import sha256_id
 from paddock.crypto.identity import PrivateKeys
-from paddock.errors import AttesterUnavailable, BindingMismatch, EvidenceNotTrusted, MeasurementRefused
-from paddock.evidence import Binding, Claims, Collateral, TrustPolicy, UnverifiedEvidence, verify_evidence
+from paddock.errors import (
+    AttesterUnavailable,
+    BindingMismatch,
+    CompositionRefused,
+    EvidenceNotTrusted,
+    LevelRefused,
+    MeasurementRefused,
+)
+from paddock.evidence import Binding, Claims, Collateral, EvidenceSet, TrustPolicy, UnverifiedEvidence, verify_evidence
 from paddock.evidence.binding import short_report_data
+from paddock.evidence.claims import ENVIRONMENT
+from paddock.evidence.runtime_register import runtime_event, runtime_register
 from paddock.keeper.keeper import read_release_request
-from tests.fixtures.cast import NOW, RUN, contract, private_keys
+from paddock.release.verdict import environment_found
+from tests.fixtures.cast import MEASUREMENT, NOW, RUN, contract, private_keys
+from tests.fixtures.hosts import HOST, host_evidence
 from tests.fixtures.keepers import KeptBy, bound_to, deposit_all, make_keeper
 from tests.fixtures.proof import RUN_KEYS
 from tests.fixtures.vendors.tpm import record, spec_id
@@ -132,7 +143,7 @@ def test_a_quote_of_either_kind_of_key_is_verified(booted: Swtpm, kind: str, ak:
     assert claims.tee == "tpm"
     assert claims.report_data == REPORT
     assert claims.signer == key.name
-    assert set(claims.registers) == {f"sha256:{number:02}" for number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14)}
+    assert set(claims.registers) == {f"sha256:{number:02}" for number in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14)}
     assert claims.registers["sha256:01"] == "00" * 32 != claims.registers["sha256:00"]
     assert not claims.settings
     by_key = TrustPolicy.model_validate({"tpm": {"roots": [key.key.fingerprint()]}})
@@ -176,88 +187,162 @@ def test_the_firmwares_log_travels_as_far_as_it_explains_the_registers(booted: S
         booted.attester(f";log={tmp_path / 'nowhere'}").attest(REPORT)
 
 
-# --- a keeper and a contract at L3 ------------------------------------------------------------------------------
+# --- a keeper and a contract at L3: the host's statement, and a quote that holds the runtime it names -----------------
 
 
-def at_l3(measurement: str) -> SignedContract:
+def boot(tpm: Swtpm) -> TpmAttester:
+    """What a machine does until its host's attester answers: measured boot, then the runtime and the host's key."""
+    for register, data in BOOT:
+        tpm.extend(register, data)
+    attester = tpm.attester()
+    attester.prepare("ecc")
+    hold(attester)
+    return attester
+
+
+def hold(attester: TpmAttester, measurement: str = MEASUREMENT, key: str = HOST) -> None:
+    attester.hold("sha256", 13, event=runtime_event(measurement, key), expected=runtime_register(measurement, key))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TpmAttester]:
+    tpm = start(tmp_path_factory.mktemp("measured") / "state")
+    try:
+        yield boot(tpm)
+    finally:
+        tpm.end()
+
+
+def at_l3(*measurements: str) -> SignedContract:
     def change(value: dict[str, Any]) -> None:
         value["level"] = "L3"
-        value["environment"] = {"measurements": [measurement], "simulated": False}
+        value["environment"] = {"measurements": [MEASUREMENT, *measurements], "simulated": False}
 
     return contract(change)
 
 
 @pytest.fixture
-def kept(booted: Swtpm, tmp_path: Path) -> Iterator[KeptBy]:
-    """North's keeper, whose policy names this machine's attestation key and nothing else."""
+def kept(measured: TpmAttester, tmp_path: Path) -> Iterator[KeptBy]:
+    """North's keeper, whose policy names this host's key, its TPM's, and nothing else."""
     made = make_keeper(tmp_path / "keepers", "north")
-    trust = made.home.folder / "trust.toml"
-    trust.write_text(f'[tpm]\nroots = ["{booted.attester().key().name}"]\n', encoding="utf-8")
+    trusting(made, measured)
     yield made
     made.keeper.close()
 
 
-def asked(signed: SignedContract, bound: Binding, evidence: UnverifiedEvidence) -> Any:
-    value = {"contract": signed.envelope.to_dict(), "binding": bound.to_dict(), "evidence": evidence.to_wrapper()}
+def trusting(kept: KeptBy, *attesters: TpmAttester) -> None:
+    roots = ", ".join(f'"{each.key().name}"' for each in attesters)
+    text = f'[host]\nkeys = ["{HOST}"]\n[tpm]\nroots = [{roots}]\n[levels.L3]\nallow = ["host"]\n'
+    (kept.home.folder / "trust.toml").write_text(text, encoding="utf-8")
+
+
+def asked(signed: SignedContract, bound: Binding, pieces: EvidenceSet) -> Any:
+    value = {"contract": signed.envelope.to_dict(), "binding": bound.to_dict(), "evidence": pieces.to_wrapper()}
     return read_release_request(value)
 
 
 def agreed(kept: KeptBy, attester: TpmAttester) -> SignedContract:
-    """A contract over what this machine measures now, with north's data deposited."""
+    """A contract over the runtime and over what this machine measures now, with north's data deposited."""
     signed = at_l3(judged(attester, attester.attest(REPORT)).measurement)
     deposit_all(kept, signed)
     return signed
 
 
-def proof(kept: KeptBy, signed: SignedContract, attester: TpmAttester, keys: PrivateKeys = RUN_KEYS) -> Any:
-    """Challenge, quote over it, request: what an enclave does."""
+def both(attester: TpmAttester, report_data: bytes, **statement: Any) -> EvidenceSet:
+    """The host's statement and the quote, over one question."""
+    return EvidenceSet({ENVIRONMENT: host_evidence(report_data, **statement), "host": attester.attest(report_data)})
+
+
+def proof(
+    kept: KeptBy, signed: SignedContract, attester: TpmAttester, keys: PrivateKeys = RUN_KEYS, **statement: Any
+) -> Any:
+    """Challenge, evidence over it, request: what an enclave does."""
     bound = bound_to({"north": kept}, signed, keys=keys)
-    return asked(signed, bound, attester.attest(bound.report_data()))
+    return asked(signed, bound, both(attester, bound.report_data(), **statement))
 
 
-def test_a_keeper_releases_keys_at_l3_to_a_machine_that_it_knows(booted: Swtpm, kept: KeptBy) -> None:
-    attester = booted.attester()
-    signed = agreed(kept, attester)
-    answer = kept.keeper.release(proof(kept, signed, attester))
+def test_a_keeper_releases_keys_at_l3_to_a_host_and_tpm_that_it_knows(measured: TpmAttester, kept: KeptBy) -> None:
+    signed = agreed(kept, measured)
+    answer = kept.keeper.release(proof(kept, signed, measured))
     assert answer["grant"]
-    assert answer["verdict"]
+    assert environment_found(answer["verdict"], kept.owner.keeper.public().sign) == "measured-host"
+
+
+def test_half_of_it_is_not_enough(measured: TpmAttester, kept: KeptBy) -> None:
+    signed = agreed(kept, measured)
+    bound = bound_to({"north": kept}, signed)
+    whole = both(measured, bound.report_data()).pieces
+    with pytest.raises(LevelRefused, match="TPM's quote beside it"):
+        kept.keeper.release(asked(signed, bound, EvidenceSet.single(whole[ENVIRONMENT])))
+    with pytest.raises(LevelRefused, match="says nothing of the runtime"):
+        kept.keeper.release(asked(signed, bound, EvidenceSet.single(whole["host"])))
+    with pytest.raises(CompositionRefused):  # exchanged
+        kept.keeper.release(asked(signed, bound, EvidenceSet({ENVIRONMENT: whole["host"], "host": whole[ENVIRONMENT]})))
+
+
+def test_a_tpm_that_does_not_hold_the_runtime_is_refused(booted: Swtpm, measured: TpmAttester, kept: KeptBy) -> None:
+    """A machine that booted as signed, and whose statement is signed by the right key; but nothing joins the two."""
+    trusting(kept, measured, booted.attester())
+    signed = agreed(kept, booted.attester())
+    with pytest.raises(CompositionRefused, match="does not hold the runtime"):
+        kept.keeper.release(proof(kept, signed, booted.attester()))
+
+
+def test_a_runtime_changed_since_the_start_is_refused(kept: KeptBy, tmp_path: Path) -> None:
+    other = sha256_id(b"a runtime with a back door")
+    tpm = start(tmp_path / "state")
+    try:
+        attester = boot(tpm)
+        trusting(kept, attester)
+        signed = agreed(kept, attester)
+        with pytest.raises(CompositionRefused):  # the statement says what runs now; the register what was started
+            kept.keeper.release(proof(kept, signed, attester, measurement=other))
+        with pytest.raises(AttesterUnavailable, match="Restart it"):  # and it cannot be set back
+            hold(attester, other)
+        tpm.extend(13, b"the agreed runtime, said the changed one")
+        with pytest.raises(CompositionRefused):
+            kept.keeper.release(proof(kept, signed, attester))
+    finally:
+        tpm.end()
 
 
 def test_a_changed_register_is_refused(kept: KeptBy, tmp_path: Path) -> None:
     tpm = start(tmp_path / "state")
     try:
-        attester = tpm.attester()
-        key = attester.prepare("ecc")
-        (kept.home.folder / "trust.toml").write_text(f'[tpm]\nroots = ["{key.name}"]\n', encoding="utf-8")
+        attester = boot(tpm)
+        trusting(kept, attester)
         signed = agreed(kept, attester)
         tpm.extend(9, b"another initial file system")
         with pytest.raises(MeasurementRefused) as refused:
             kept.keeper.release(proof(kept, signed, attester))
         assert refused.value.code == "E-RELEASE-09"
         # A selection that leaves the changed register out is another measurement too.
-        less = tpm.attester(";pcrs=sha256:0,1,2,3,4,5,6,7,8,11,12,14")
+        less = tpm.attester(";pcrs=sha256:0,1,2,3,4,5,6,7,8,11,12,13,14")
         with pytest.raises(MeasurementRefused):
             kept.keeper.release(proof(kept, signed, less))
     finally:
         tpm.end()
 
 
-def test_another_machines_key_is_not_trusted(booted: Swtpm, stranger: Swtpm, kept: KeptBy) -> None:
-    signed = agreed(kept, booted.attester())
+def test_another_machines_key_is_not_trusted(kept: KeptBy, measured: TpmAttester, stranger: Swtpm) -> None:
+    hold(stranger.attester())
+    signed = agreed(kept, measured)
     same = judged(stranger.attester(), stranger.attester().attest(REPORT)).measurement
     assert same in signed.terms.environment.measurements, "only the key tells them apart"
     with pytest.raises(EvidenceNotTrusted):
         kept.keeper.release(proof(kept, signed, stranger.attester()))
 
 
-def test_a_quote_for_another_question_is_refused(booted: Swtpm, kept: KeptBy) -> None:
-    attester = booted.attester()
-    signed = agreed(kept, attester)
+def test_a_quote_for_another_question_is_refused(measured: TpmAttester, kept: KeptBy) -> None:
+    signed = agreed(kept, measured)
     first = bound_to({"north": kept}, signed)
-    old = attester.attest(first.report_data())
+    old = both(measured, first.report_data())
     again = bound_to({"north": kept}, signed)
     with pytest.raises(BindingMismatch):
         kept.keeper.release(asked(signed, again, old))
+    fresh = host_evidence(again.report_data())  # a new statement does not make an old quote new
+    with pytest.raises(BindingMismatch):
+        kept.keeper.release(asked(signed, again, EvidenceSet({**old.pieces, ENVIRONMENT: fresh})))
     thief = bound_to({"north": kept}, signed, keys=private_keys("thief"))
     with pytest.raises(BindingMismatch):
         kept.keeper.release(asked(signed, thief, old))

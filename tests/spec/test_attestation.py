@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import platform
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from paddock.contract.levels import Tee
+from paddock.attest import host_service
+from paddock.contract.levels import Level, Tee, check_evidence_allowed
 from paddock.crypto.canonical import canonical
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.moment import write_moment
@@ -24,6 +27,9 @@ from paddock.errors import (
     EvidenceNotTrusted,
     EvidenceRefused,
     EvidenceStale,
+    LevelRefused,
+    SettingRefused,
+    TcbRefused,
     TrustPolicyInvalid,
 )
 from paddock.evidence import (
@@ -38,6 +44,7 @@ from paddock.evidence import (
 from paddock.evidence import measurement as measuring
 from paddock.evidence import provider as providers
 from paddock.evidence.claims import MAX_EVIDENCE_BYTES, Claims
+from paddock.evidence.providers.host import MEDIA_TYPE as HOST_TYPE
 from paddock.evidence.providers.simulated import MEDIA_TYPE, SimulatedProvider
 from paddock.evidence.trust import SimulatedTrust
 from tests.fixtures.cast import (
@@ -49,6 +56,7 @@ from tests.fixtures.cast import (
     member,
     private_keys,
 )
+from tests.fixtures.hosts import HOST, HOST_KEY, OTHER_HOST_KEY, host_evidence, host_policy
 from tests.fixtures.proof import POLICY, RUN_KEYS, binding, evidence, statement
 
 REPORT = bytes(range(64))
@@ -347,7 +355,7 @@ class _Distribution:
 def _measured(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str = "1") -> str:
     distribution = _Distribution(folder)
     distribution.version = version
-    monkeypatch.setattr(measuring, "_closure", lambda: {"library": distribution})
+    monkeypatch.setattr(measuring, "needed_distributions", lambda _roots: {"library": distribution})
     return measuring.measure_runtime().digest
 
 
@@ -385,3 +393,66 @@ def test_the_fixtures_speak_of_what_they_say() -> None:
     assert write_moment(NOW).endswith("Z")
     assert binding(contract()).keys == RUN_KEYS.public()
     assert base64.urlsafe_b64decode(str(evidence(REPORT).to_wrapper()[1]) + "==")
+
+
+# --- A-27: hosts' statements ---------------------------------------------------------------------------------------
+
+
+def _host(evidence: UnverifiedEvidence, policy: TrustPolicy | None = None) -> Claims:
+    return verify_evidence(evidence, policy=policy or host_policy(), collateral=Collateral(), now=NOW)
+
+
+def test_a27_a_hosts_word_is_softwares_and_never_more() -> None:
+    claims = _host(host_evidence(REPORT))
+    assert (claims.provider, claims.tee, claims.simulated, claims.signer) == ("host", "software", False, HOST)
+    assert claims.measurement == MEASUREMENT
+    for level in Level:
+        if level in (Level.L1, Level.L2):
+            check_evidence_allowed(level, claims.tee)
+        else:
+            with pytest.raises(LevelRefused):
+                check_evidence_allowed(level, claims.tee)
+    for tee in ("enclave", "measured-host", "sealed-vm"):  # nothing in it can say otherwise
+        with pytest.raises(ValidationError):
+            host_evidence(REPORT, tee=tee)
+        payload = canonical({**json.loads(Envelope.from_json(host_evidence(REPORT).body).payload), "tee": tee})
+        lie = Envelope.sign(HOST_TYPE, payload, HOST_KEY, HOST).to_json()
+        with pytest.raises(EvidenceMalformed):
+            _host(UnverifiedEvidence(HOST_TYPE, lie))
+
+
+def test_a27_a_host_without_walls_is_refused_unless_a_policy_allows_it() -> None:
+    bare = host_evidence(REPORT, walls=None)
+    with pytest.raises(SettingRefused, match="no-walls"):
+        _host(bare)
+    assert _host(bare, host_policy(allow=["no-walls"])).settings == {"no-walls"}
+    with pytest.raises(TcbRefused):
+        _host(host_evidence(REPORT), host_policy(min_svn={"landlock": 5}))
+    assert _host(host_evidence(REPORT), host_policy(min_svn={"landlock": 4})).details["memory"] == "control group"
+
+
+def test_a27_a_host_that_the_policy_does_not_name_is_refused() -> None:
+    with pytest.raises(EvidenceNotTrusted, match="names"):
+        _host(host_evidence(REPORT, key=OTHER_HOST_KEY))
+    with pytest.raises(EvidenceNotTrusted, match="no section"):
+        _host(host_evidence(REPORT), TrustPolicy())
+    with pytest.raises(TrustPolicyInvalid):
+        read_trust_policy("[host]\nkeys = []")
+    # Nor does simulated evidence pass as a host's, though the very key signed it, or the reverse.
+    both = host_policy().model_copy(update={"simulated": SimulatedTrust(keys=[HOST])})
+    for media_type, other in ((HOST_TYPE, evidence(REPORT, key=HOST_KEY)), (MEDIA_TYPE, host_evidence(REPORT))):
+        with pytest.raises(EvidenceNotTrusted):
+            _host(UnverifiedEvidence(media_type, other.body), both)
+
+
+@pytest.mark.parametrize(
+    ("uid", "namespaces", "answered"), [(0, 0, True), (1, 0, False), (0, 1, False), (0, None, False)]
+)
+def test_a27_a_process_in_walls_or_of_another_user_is_not_answered(
+    monkeypatch: pytest.MonkeyPatch, uid: int, namespaces: int | None, answered: bool
+) -> None:
+    own = host_service._namespaces(os.getpid())
+    assert own >= 1
+    told = {os.getpid(): own, 7: 0 if namespaces is None else own + namespaces}
+    monkeypatch.setattr(host_service, "_namespaces", told.__getitem__)
+    assert host_service.admits(7, os.getuid() + uid) is answered

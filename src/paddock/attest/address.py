@@ -25,6 +25,7 @@ SCHEMES: Mapping[str, str] = MappingProxyType(
         "nsm": "paddock.attest.nsm:NsmAttester",
         "tsm": "paddock.attest.tsm:TsmAttester",
         "sev-guest": "paddock.attest.sev_guest:SevGuestAttester",
+        "host": "paddock.attest.host:HostAttester",
         "tpm": "paddock.attest.tpm:TpmAttester",
         "nvidia": "paddock.attest.nvidia:NvidiaAttester",
         "unix": "paddock.attest.unix:UnixAttester",
@@ -33,7 +34,7 @@ SCHEMES: Mapping[str, str] = MappingProxyType(
 """Where each is; those that prove most stand first."""
 _BESIDE = re.compile(r"\+(?=[a-z0-9-]*=)")
 _WITHOUT_PLACE = frozenset({"unix"})
-_ALONE = ("gramine", "occlum", "nsm", "tsm", "sev-guest", "tpm")
+_ALONE = ("gramine", "occlum", "nsm", "tsm", "sev-guest", "host", "tpm")
 
 
 def collect(address: str, report_data: bytes) -> EvidenceSet | None:

@@ -33,7 +33,7 @@ from paddock.evidence.tpm_structures import BANK_BYTES, AttestationKey, read_pub
 
 DEFAULT_TCTI = "device:/dev/tpmrm0"
 DEFAULT_AK = "0x81008f01"
-DEFAULT_PCRS: Mapping[str, tuple[int, ...]] = {"sha256": (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14)}
+DEFAULT_PCRS: Mapping[str, tuple[int, ...]] = {"sha256": (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14)}
 KEY_KINDS: Mapping[str, str] = {"rsa": "rsa2048:rsassa-sha256:null", "ecc": "ecc256:ecdsa-sha256:null"}
 _ATTRIBUTES = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign"
 _TOOLS = ("tpm2_quote", "tpm2_readpublic")
@@ -124,6 +124,31 @@ class TpmAttester:
                 self._run("tpm2_evictcontrol", "-Q", "-C", "o", "-c", context, self.ak)
                 self._run("tpm2_flushcontext", "-t")  # where no resource manager does
             return _attestation_key(self._public(folder))
+
+    def hold(self, bank: str, number: int, *, event: bytes, expected: bytes) -> None:
+        """Extend a register that is at zero; one that holds what is expected stays.
+
+        Args:
+            bank: e.g. `sha256`.
+            number: of the PCR.
+            event: what it is extended with.
+            expected: what it must hold then.
+
+        Raises:
+            AttesterUnavailable: the TPM did not, or something else was extended since the machine started.
+        """
+        if self._register(bank, number) == bytes(len(expected)):
+            self._run("tpm2_pcrextend", f"{number}:{bank}={event.hex()}")
+        if self._register(bank, number) != expected:
+            raise AttesterUnavailable(
+                f"PCR {number} holds something else since the machine started: another runtime or another key. Restart it."
+            )
+
+    def _register(self, bank: str, number: int) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="paddock-tpm-") as folder:
+            file = Path(folder) / "value"
+            self._run("tpm2_pcrread", "-Q", f"{bank}:{number}", "-o", str(file))
+            return _bytes(file)
 
     def attest(self, report_data: bytes) -> UnverifiedEvidence:
         """A quote over 64 bytes of report data.

@@ -18,7 +18,7 @@ from paddock.walls import check_walls
 
 MINIMUM_PYTHON = (3, 11)
 _BESIDE = "nvidia"
-_NOT_CONFIDENTIAL = frozenset({_BESIDE, "tpm"})
+_NOT_CONFIDENTIAL = frozenset({_BESIDE, "host", "tpm"})
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "nsm": "Inside an AWS Nitro enclave.",
         "tsm": "Inside a confidential VM (TDX, SEV-SNP, CCA) with Linux 6.7 or newer and configfs mounted.",
         "sev-guest": "Inside an SEV-SNP guest with Linux 5.19 or newer; tsm is to be preferred.",
+        "host": "With its attester running: paddock host serve. Level 2; level 3 with a TPM beside it: +host=tpm.",
         "tpm": "With a TPM 2.0, tpm2-tools, and an attestation key (docs/how-to/attest-with-a-tpm.md).",
         "nvidia": "With NVIDIA's driver and a GPU in confidential-computing mode; stands beside another attester.",
     }
@@ -120,7 +121,7 @@ def _attesters(known: Mapping[str, Attester]) -> list[Finding]:
         advice = "Runs here can only be SIMULATED: no hardware protects them from the machine's operator."
         rows.append(Finding("attesters", "trusted execution environment", None, "none", advice))
     elif not any(row.ok for row in rows if row.name not in _NOT_CONFIDENTIAL):
-        advice = "A TPM proves what was booted and keeps nothing from the machine's operator: level 3 at most."
+        advice = "What is there proves what was installed and booted, and keeps nothing from the machine's operator: level 3 at most."
         rows.append(Finding("attesters", "trusted execution environment", None, "none", advice))
     return rows
 

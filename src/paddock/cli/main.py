@@ -11,6 +11,7 @@ from paddock.cli.contract_commands import contract
 from paddock.cli.demo_command import demo
 from paddock.cli.evidence_commands import evidence
 from paddock.cli.executor_commands import executor
+from paddock.cli.host_commands import host
 from paddock.cli.hosting_commands import hub_trust
 from paddock.cli.identity_commands import init, party
 from paddock.cli.keeper_commands import keeper
@@ -59,6 +60,7 @@ hub.command("trust")(hub_trust)
 app.add_typer(hub, name="hub", rich_help_panel=_SERVE)
 app.add_typer(keeper, name="keeper", rich_help_panel=_SERVE)
 app.add_typer(executor, name="executor", rich_help_panel=_SERVE)
+app.add_typer(host, name="host", rich_help_panel=_SERVE)
 app.add_typer(simulator, name="simulator", rich_help_panel=_SERVE)
 app.command(rich_help_panel=_LOOK)(demo)
 app.command(rich_help_panel=_LOOK)(doctor)

@@ -24,6 +24,7 @@ from paddock.party.home import Home
 
 policy = typer.Typer(no_args_is_help=True, help="What evidence your keeper accepts.")
 _KEY = re.compile(r"[0-9a-f]{64}")
+_BY_KEY = frozenset({"simulated", "host"})
 _PATH = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,3}")
 _MAX_FILE_BYTES = 1 << 18
 
@@ -107,7 +108,7 @@ def policy_check(
 @policy.command("trust")
 def policy_trust(
     vendor: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(name for name in BUILT_IN if name != 'simulated')}.")
+        str, typer.Argument(help=f"One of {', '.join(name for name in BUILT_IN if name not in _BY_KEY)}.")
     ],
     root: Annotated[
         list[str],
@@ -122,16 +123,13 @@ def policy_trust(
 
     Example: paddock keeper policy trust sgx --root intel-sgx --home north
     """
-    if vendor not in BUILT_IN or vendor == "simulated":
+    if vendor not in BUILT_IN or vendor in _BY_KEY:
         raise TrustPolicyInvalid(f"There is no vendor '{plain(vendor)}'.")
     own = own_keeper(home)
     wanted = [read_root(text) for text in root]
 
     def change(document: tomlkit.TOMLDocument) -> None:
-        roots = _table(document, vendor).setdefault("roots", tomlkit.array())
-        for text in wanted:
-            if text not in list(roots):
-                roots.append(text)
+        _add(_table(document, vendor), "roots", wanted)
 
     trust = _edit(own, change)
     if json_output:
@@ -197,6 +195,40 @@ def policy_allow_simulator(
     say_json({"allowed": key}) if json_output else say(f"Your keeper accepts that simulator from now on.\n{SIMULATED}")
 
 
+@policy.command("allow-host")
+def policy_allow_host(
+    key: Annotated[str, typer.Argument(help="The host's public key: 64 hex digits, from its operator (host key).")],
+    tpm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Accept its TPM's quotes beside its statements, at level 3: sha256: of the TPM's attestation key, or a "
+            "PEM file of whoever certifies it. Repeatable."
+        ),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    json_output: JsonOption = False,
+) -> None:
+    """Accept a host's statements about its runtime and walls, at level 2. They hold against jobs, not against the host.
+
+    Example: paddock keeper policy allow-host 0f1e… --home north
+    """
+    if not _KEY.fullmatch(key):
+        raise TrustPolicyInvalid("A host's key has 64 lower-case hex digits.")
+    roots = [read_root(text) for text in tpm or []]
+
+    def change(document: tomlkit.TOMLDocument) -> None:
+        _add(_table(document, "host"), "keys", [key])
+        if roots:
+            _add(_table(document, "tpm"), "roots", roots)
+            _add(_table(_table(document, "levels"), "L3"), "allow", ["host"])
+
+    trust = _edit(own_keeper(home), change)
+    if json_output:
+        say_json(as_json(trust))
+        return
+    say("Your keeper accepts that host from now on. Look at it with: paddock keeper policy explain")
+
+
 @policy.command("push")
 def policy_push(home: HomeOption = DEFAULT_HOME, json_output: JsonOption = False) -> None:
     """Have a keeper that is kept elsewhere judge by your home's policy and collateral from now on.
@@ -228,9 +260,7 @@ def allow_simulator(own: PolicyFolder, key: str) -> None:
         raise TrustPolicyInvalid("A simulator's key has 64 lower-case hex digits.")
 
     def change(document: tomlkit.TOMLDocument) -> None:
-        keys = _table(document, "simulated").setdefault("keys", tomlkit.array())
-        if key not in list(keys):
-            keys.append(key)
+        _add(_table(document, "simulated"), "keys", [key])
 
     _edit(own, change)
 
@@ -282,6 +312,13 @@ def _edit(own: PolicyFolder, change: Any) -> TrustPolicy:
             raise TrustPolicyInvalid(f"{error.detail} Nothing was changed.") from error
         write_bytes(own.trust_file(), text.encode("utf-8"))
     return trust
+
+
+def _add(table: Any, member: str, values: list[str]) -> None:
+    found = table.setdefault(member, tomlkit.array())
+    for value in values:
+        if value not in list(found):
+            found.append(value)
 
 
 def _table(parent: Any, name: str) -> Any:

@@ -17,6 +17,7 @@ from paddock.evidence.provider import installed_providers
 from paddock.evidence.roots import named_root, read_anchor, root_names
 from paddock.evidence.trust import (
     BUILT_IN,
+    HostTrust,
     LevelTrust,
     ProviderTrust,
     SimulatedTrust,
@@ -30,7 +31,8 @@ WHAT: Mapping[str, str] = MappingProxyType(
         "tdx": "Intel TDX confidential machines",
         "snp": "AMD SEV-SNP confidential machines",
         "nitro": "AWS Nitro enclaves",
-        "tpm": "measured hosts with a TPM 2.0",
+        "host": "hosts' own statements about their runtime and walls: level 2, with a TPM's quote beside it level 3",
+        "tpm": "TPM 2.0 quotes over a machine's boot: beside a host's statement, under the label host",
         "azure": "Azure confidential machines behind their paravisor",
         "nvidia": "NVIDIA GPUs",
         "cca": "Arm CCA realms",
@@ -46,6 +48,7 @@ _TEE: Mapping[str, Tee] = MappingProxyType(
         "nitro": Tee.CONFIDENTIAL_VM,
         "azure": Tee.CONFIDENTIAL_VM,
         "cca": Tee.CONFIDENTIAL_VM,
+        "host": Tee.SOFTWARE,
         "tpm": Tee.TPM,
     }
 )
@@ -146,12 +149,16 @@ def level_sentences(policy: TrustPolicy, level: str) -> list[str]:
     if Tee.SEALED_VM in accepted and Tee.CONFIDENTIAL_VM not in accepted and policy.sealed_images:
         machines = [name for name in policy.configured() if _TEE.get(name) is Tee.CONFIDENTIAL_VM]
         names += [f"{name} (only the {len(policy.sealed_images)} sealed images)" for name in machines]
+    beside = policy.demanded(level)
+    quoted = {"host", "tpm"} <= set(policy.configured()) and "host" in {*beside.require, *beside.allow}
+    if quoted and Tee.MEASURED_HOST in accepted and Tee.SOFTWARE not in accepted:
+        names.append("host with a tpm quote beside it that holds its runtime")
     names += [f"plug-in {name}" for name in policy.plugins]
     if policy.simulated is not None and policy.simulated.keys:
         names.append("SIMULATED, if every party signed that")
     if Tee.NONE in accepted:
         return ["demands no evidence; whatever is configured above may be shown."]
-    demanded = policy.demanded(level)
+    demanded = beside
     text = f"accepts {', '.join(names)}." if names else "refuses everything: no section gives such evidence."
     if demanded.require:
         text += f" Demands beside it: {', '.join(demanded.require)}."
@@ -168,6 +175,11 @@ def shortcomings(policy: TrustPolicy) -> list[str]:
             vendor = "tpm" if label == "host" else "nvidia"
             if vendor not in policy.configured() and not policy.plugins:
                 found.append(f"[levels.{level}] speaks of '{label}', and there is no section [{vendor}] that reads it.")
+    beside = policy.demanded("L3")
+    if "tpm" in policy.configured() and "host" not in policy.configured():
+        found.append("[tpm]: a quote alone says nothing of the runtime and passes at no level but 1; it needs [host].")
+    elif {"tpm", "host"} <= set(policy.configured()) and "host" not in {*beside.require, *beside.allow}:
+        found.append('[tpm] and [host] are level 3 together only if [levels.L3] has allow = ["host"].')
     for name in policy.configured():
         if name not in installed_providers():
             found.append(f"[{name}]: no such provider is installed, so the section does nothing.")
@@ -208,10 +220,12 @@ def _section(name: str, policy: TrustPolicy) -> list[str]:
         lines.append(f"  revocation lists: {how}")
     elif isinstance(section, SimulatedTrust):
         lines += [f"  accepts the simulator {key}" for key in section.keys] or ["  names no simulator: refuses all"]
+    elif isinstance(section, HostTrust):
+        lines += [f"  accepts the host {key}" for key in section.keys]
     else:
         lines.append(f"  {section}")
     if isinstance(section, ProviderTrust):
-        if name != "simulated":
+        if name not in {"simulated", "host"}:
             lines.append(f"  state of the platform: {', '.join(section.tcb_statuses)} and no other")
             lines.append(f"  advisories that may apply: {', '.join(section.advisories) or 'none'}")
         least = ", ".join(f"{svn} at least {value}" for svn, value in sorted(section.min_svn.items()))
@@ -237,6 +251,8 @@ def as_json(policy: TrustPolicy) -> dict[str, Any]:
         "to_be_looked_at": shortcomings(policy),
     }
 
+
+_SECTIONS: Mapping[str, type[ProviderTrust]] = MappingProxyType({"simulated": SimulatedTrust, "host": HostTrust})
 
 # --- template -----------------------------------------------------------------------------------------------------
 
@@ -270,7 +286,7 @@ def template() -> str:
     lines += _explained(LevelTrust)
     first = True
     for name in BUILT_IN:
-        kind = SimulatedTrust if name == "simulated" else VendorTrust
+        kind = _SECTIONS.get(name, VendorTrust)
         lines += ["", *_comment(WHAT[name]), f"#[{name}]"]
         lines += _explained(kind, name) if first or name == "sgx" else _bare(kind, name)
         first = False

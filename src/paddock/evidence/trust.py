@@ -68,6 +68,12 @@ class SimulatedTrust(ProviderTrust):
     keys: list[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]]
 
 
+class HostTrust(ProviderTrust):
+    """Hosts whose statements are accepted, at level 2: their Ed25519 public keys as 64 hex digits."""
+
+    keys: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]], Field(min_length=1)]
+
+
 class LevelTrust(_Strict):
     """What must and what may stand beside the environment's own evidence at one level.
 
@@ -96,6 +102,7 @@ class TrustPolicy(_Strict):
     sealed_images: list[_Digest] = []
     levels: dict[Literal["L1", "L2", "L3", "L4", "L5"], LevelTrust] = {}
     simulated: SimulatedTrust | None = None
+    host: HostTrust | None = None
     sgx: VendorTrust | None = None
     tdx: VendorTrust | None = None
     snp: VendorTrust | None = None
@@ -126,7 +133,7 @@ class TrustPolicy(_Strict):
         return all(name == "simulated" and not (self.simulated and self.simulated.keys) for name in self.configured())
 
 
-BUILT_IN = ("simulated", "sgx", "tdx", "snp", "nitro", "tpm", "azure", "nvidia", "cca")
+BUILT_IN = ("simulated", "host", "sgx", "tdx", "snp", "nitro", "tpm", "azure", "nvidia", "cca")
 """Providers that come with Paddock."""
 if not {ENVIRONMENT, HOST, *GPUS} == {ENVIRONMENT, *Label.__args__}:  # type: ignore[attr-defined]
     raise RuntimeError("the labels of a policy are not those of evidence")

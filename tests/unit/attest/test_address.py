@@ -174,7 +174,7 @@ def test_every_scheme_opens_its_attester() -> None:
 
 
 def test_usual_attesters_are_all_that_have_a_place_of_their_own() -> None:
-    assert list(usual_attesters()) == ["gramine", "occlum", "nsm", "tsm", "sev-guest", "tpm", "nvidia"]
+    assert list(usual_attesters()) == ["gramine", "occlum", "nsm", "tsm", "sev-guest", "host", "tpm", "nvidia"]
 
 
 def test_an_address_with_a_relative_path_is_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from paddock.attest import Attester, usual_attesters
 from paddock.attest.gramine import GramineAttester
+from paddock.attest.host import HostAttester
 from paddock.attest.nsm import NsmAttester
 from paddock.attest.nvidia import NvidiaAttester
 from paddock.attest.occlum import OcclumAttester
@@ -55,6 +56,7 @@ EMPTY: dict[str, Attester] = {
     "nsm": NsmAttester(NOWHERE),
     "tsm": TsmAttester(NOWHERE),
     "sev-guest": SevGuestAttester(NOWHERE),
+    "host": HostAttester(NOWHERE),
     "tpm": TpmAttester(tcti="device:/nowhere"),
     "nvidia": NvidiaAttester(library="libno-such.so.1"),
 }
@@ -64,6 +66,7 @@ THERE: dict[str, Attester] = {
     "nsm": NsmAttester(device=Nsm(NitroMaker())),
     "tsm": TsmAttester(files=ConfigfsTsm(tdx_driver(IntelMaker("tdx", version=4)))),
     "sev-guest": SevGuestAttester(device=SevGuest(AmdMaker())),
+    "host": Present("host"),
     "tpm": Present("tpm"),
     "nvidia": Present("nvidia"),
 }
@@ -84,7 +87,7 @@ def test_a_machine_without_any_can_only_simulate(tmp_path: Path) -> None:
     assert "only be SIMULATED" in found["trusted execution environment"].advice
 
 
-@pytest.mark.parametrize("scheme", [name for name in EMPTY if name not in {"tpm", "nvidia"}])
+@pytest.mark.parametrize("scheme", [name for name in EMPTY if name not in {"host", "tpm", "nvidia"}])
 def test_each_is_found_where_it_is_and_says_how_it_is_chosen(tmp_path: Path, scheme: str) -> None:
     found = attesters(tmp_path, EMPTY | {scheme: THERE[scheme]})
     assert found[scheme] == Finding("attesters", scheme, True, f"--attester {scheme}", "")
@@ -92,9 +95,10 @@ def test_each_is_found_where_it_is_and_says_how_it_is_chosen(tmp_path: Path, sch
     assert "trusted execution environment" not in found
 
 
-def test_a_tpm_alone_is_no_protection_from_the_operator(tmp_path: Path) -> None:
-    found = attesters(tmp_path, EMPTY | {"tpm": THERE["tpm"]})
-    assert found["tpm"].ok
+@pytest.mark.parametrize("scheme", ["host", "tpm"])
+def test_a_host_or_a_tpm_is_no_protection_from_the_operator(tmp_path: Path, scheme: str) -> None:
+    found = attesters(tmp_path, EMPTY | {scheme: THERE[scheme]})
+    assert found[scheme].ok
     assert "level 3 at most" in found["trusted execution environment"].advice
 
 
