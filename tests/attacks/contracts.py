@@ -124,7 +124,7 @@ def program_swapped(ground: Ground) -> str:
     off=_signatures_unverified,
 )
 def contract_altered(ground: Ground) -> str:
-    contract = verify_contract(_moved(ground, lambda value: value.update(runs=1_000_000)))
+    contract = verify_contract(_moved(ground, lambda value: value.update(runs=10_000)))
     return f"{contract.terms.runs} runs"
 
 

@@ -23,7 +23,7 @@ _SCRIPTS_RUN = absent("scripts may run there, from L2 on inside walls")
     threats=(13,),
     codes=(TermsRefused,),
     claims=at_levels((Level.L5,), L1=_SCRIPTS_RUN, L2=_SCRIPTS_RUN, L3=_SCRIPTS_RUN, L4=_SCRIPTS_RUN),
-    off=lambda: without(check_job_allowed, "if kind not in allowed:"),
+    off=lambda: without(check_job_allowed, "if LEVELS[level].code is Code.BUILT_IN"),
 )
 def script_at_l5(ground: Ground) -> str:
     contract = verify_contract(ground.raw(lambda value: value["steps"][0].update(kind="script")))
