@@ -23,10 +23,10 @@ def test_the_saved_programs_pass() -> None:
 def test_p1_too_many_bytes_operations_or_levels_are_refused() -> None:
     data = (FOLDER / "tables.json").read_bytes()
     for limits in (
-        Limits(max_bytes=len(data) - 1, max_depth=24, max_operations=1000, max_elements=1 << 20),
-        Limits(max_bytes=len(data), max_depth=11, max_operations=1000, max_elements=1 << 20),
-        Limits(max_bytes=len(data), max_depth=24, max_operations=17, max_elements=1 << 20),
-        Limits(max_bytes=len(data), max_depth=24, max_operations=1000, max_elements=100),
+        Limits(max_bytes=len(data) - 1, max_depth=24, max_operations=1000, max_elements=1 << 20, max_work=1 << 44),
+        Limits(max_bytes=len(data), max_depth=11, max_operations=1000, max_elements=1 << 20, max_work=1 << 44),
+        Limits(max_bytes=len(data), max_depth=24, max_operations=17, max_elements=1 << 20, max_work=1 << 44),
+        Limits(max_bytes=len(data), max_depth=24, max_operations=1000, max_elements=100, max_work=1 << 44),
     ):
         with pytest.raises(ProgramTooLarge):
             read_program(data, limits)

@@ -8,13 +8,17 @@ developer's own layer would. No bytes of a party reach PaddlePaddle's deserialis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from paddock.jobs.engine import engine, functional
 from paddock.jobs.operators import MAKERS, Binding, Compute
 from paddock.program import Operation, Program
 from paddock.program.memory import last_uses
+from paddock.program.model import SELECT, Batches, TensorType
+from paddock.program.operators.known import is_whole
 
 Step = Callable[[list[Any]], None]
 
@@ -78,15 +82,42 @@ class ProgramLayer(engine.nn.Layer):
 def _compile(program: Program, *, training: bool) -> tuple[Step, ...]:
     """The program as a flat list of calls, each of which reads and writes the list of values."""
     fused = _fuse_linear(program)
-    needed = _needed(program, fused)
+    fixed = {each.outputs[0] for each in fused if _is_fixed(program, each)}
+    needed = _needed(program, fused, fixed)
     operations = [each for each in fused if needed.intersection(each.outputs)]
     steps: list[Step] = []
     for operation, freed in zip(operations, last_uses(operations, program.outputs), strict=True):
-        compute = _compute(program, operation, training=training)
-        if operation.stops_gradient:
-            compute = _without_gradient(compute)
-        steps.append(_step(compute, operation.outputs, _fed(program, operation), tuple(freed)))
+        if operation.outputs[0] in fixed:
+            step = _step(_made(program, operation), operation.outputs, ())
+        else:
+            compute = _compute(program, operation, training=training)
+            if operation.stops_gradient:
+                compute = _without_gradient(compute)
+            step = _step(compute, operation.outputs, _fed(program, operation))
+        if operation.guards:
+            step = _guarded(step, operation.guards)
+        steps.append(_freeing(step, tuple(freed)) if freed else step)
     return tuple(steps)
+
+
+def _is_fixed(program: Program, operation: Operation) -> bool:
+    """Whether the reader knows the result: whole numbers or truth values, so it is made and not computed."""
+    known = program.constants.get(operation.outputs[0])
+    found = program.types[operation.outputs[0]]
+    return (
+        known is not None
+        and isinstance(found, TensorType)
+        and is_whole(found.dtype)
+        and not any(isinstance(each, Batches) for each in known)
+    )
+
+
+def _made(program: Program, operation: Operation) -> Compute:
+    found, known = program.types[operation.outputs[0]], program.constants[operation.outputs[0]]
+    if not isinstance(found, TensorType):
+        raise TypeError("a list where a tensor was read")
+    array = np.array(known, dtype=found.dtype).reshape(found.shape)
+    return lambda: engine.to_tensor(array)
 
 
 def _fed(program: Program, operation: Operation) -> tuple[int, ...]:
@@ -103,19 +134,19 @@ def _compute(program: Program, operation: Operation, *, training: bool) -> Compu
     if operation.name == _LINEAR:
         fused: Compute = functional.linear
         return fused
+    if operation.name == SELECT:
+        return _selected
     return MAKERS[operation.name](Binding(program, operation, training=training))
 
 
-def _step(compute: Compute, out: tuple[int, ...], fed: tuple[int, ...], freed: tuple[int, ...]) -> Step:
+def _step(compute: Compute, out: tuple[int, ...], fed: tuple[int, ...]) -> Step:
     if len(out) == 1 and len(fed) == 1:
-        run = _one_to_one(compute, fed[0], out[0])
-    elif len(out) == 1 and len(fed) == 2:
-        run = _two_to_one(compute, fed[0], fed[1], out[0])
-    elif len(out) == 1:
-        run = _many_to_one(compute, fed, out[0])
-    else:
-        run = _many_to_many(compute, fed, out)
-    return _freeing(run, freed) if freed else run
+        return _one_to_one(compute, fed[0], out[0])
+    if len(out) == 1 and len(fed) == 2:
+        return _two_to_one(compute, fed[0], fed[1], out[0])
+    if len(out) == 1:
+        return _many_to_one(compute, fed, out[0])
+    return _many_to_many(compute, fed, out)
 
 
 def _one_to_one(compute: Compute, source: int, target: int) -> Step:
@@ -156,6 +187,20 @@ def _freeing(run: Step, freed: tuple[int, ...]) -> Step:
     return run_and_free
 
 
+def _guarded(run: Step, guards: tuple[tuple[int, bool], ...]) -> Step:
+    def run_if(values: list[Any]) -> None:
+        for condition, wanted in guards:
+            if bool(values[condition]) is not wanted:
+                return
+        run(values)
+
+    return run_if
+
+
+def _selected(condition: Any, one: Any, other: Any) -> Any:
+    return one if bool(condition) else other
+
+
 def _without_gradient(compute: Compute) -> Compute:
     def run(*operands: Any) -> Any:
         with engine.no_grad():
@@ -191,25 +236,30 @@ def _fuse_linear(program: Program) -> list[Operation]:
             and not any(before.attributes.values())
             and not before.stops_gradient
             and not operation.stops_gradient
+            and before.guards == operation.guards
             and (weight := parameters.get(before.operands[1] or 0)) is not None
             and (bias := parameters.get(operation.operands[1] or 0)) is not None
             and len(weight.type.shape) == 2
             and bias.type.shape == weight.type.shape[1:]
         ):
             operands = (*before.operands, operation.operands[1])
-            fused[-1] = Operation(_LINEAR, operation.place, operands, {}, operation.outputs, stops_gradient=False)
+            fused[-1] = Operation(
+                _LINEAR, operation.place, operands, {}, operation.outputs, stops_gradient=False, guards=operation.guards
+            )
         else:
             fused.append(operation)
     return fused
 
 
-def _needed(program: Program, operations: Sequence[Operation]) -> set[int]:
+def _needed(program: Program, operations: Sequence[Operation], fixed: Collection[int]) -> set[int]:
     """The values that outputs are computed from; numbers that were bound when compiling are not among them."""
     needed = set(program.outputs)
     for operation in reversed(operations):
         if needed.intersection(operation.outputs) or operation.name in _DRAWS_OR_MOVES:
             needed.update(operation.outputs)
-            needed.update(value for value in _read(operation) if value is not None)
+            needed.update(condition for condition, _ in operation.guards)
+            if operation.outputs[0] not in fixed:
+                needed.update(value for value in _read(operation) if value is not None)
     return needed
 
 
@@ -219,6 +269,7 @@ _BOUND = {
     "scale": 1, "clip": 1, "dropout": 1, "pool2d": 1, "conv2d_transpose": 2, "depthwise_conv2d_transpose": 2,
     "mean": 1, "sum": 1, "max": 1, "min": 1, "reshape": 1, "squeeze": 1, "unsqueeze": 1, "concat": 1, "slice": 1,
     "split": 1, "split_with_num": 1, "expand": 1, "tile": 1, "pad3d": 1, "full_like": 1, "full_with_tensor": 0,
+    "arange": 0,
 }  # fmt: skip
 
 

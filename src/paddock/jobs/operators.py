@@ -303,9 +303,23 @@ def _tile(bind: Binding) -> Compute:
 
 
 def _full(bind: Binding) -> Compute:
-    shape, dtype = list(bind.attributes["shape"]), bind.attributes["dtype"]
-    made = engine.full(shape, bind.attributes["value"], dtype)
-    return lambda: made
+    shape, value, dtype = list(bind.attributes["shape"]), bind.attributes["value"], bind.attributes["dtype"]
+    # Made when it is needed and not before: the memory that a program may take is counted so.
+    return lambda: engine.full(shape, value, dtype)
+
+
+def _arange(bind: Binding) -> Compute:
+    start, end, step = (bind.number(index) for index in range(3))
+    dtype = bind.attributes["dtype"]
+    return lambda *_: engine.arange(start, end, step, dtype)
+
+
+def _truth(function: Compute) -> Maker:
+    def make(bind: Binding) -> Compute:
+        axes, keep = list(bind.attributes["axis"]) or None, bind.attributes["keepdim"]
+        return lambda x: function(x, axes, keepdim=keep)
+
+    return make
 
 
 def _cast(bind: Binding) -> Compute:
@@ -320,6 +334,7 @@ MAKERS: Mapping[str, Maker] = {
     "assign": _plain(engine.assign),
     "share_data_": _plain(lambda x: x.detach()),
     "full": _full,
+    "arange": _arange,
     "full_with_tensor": _full_with_tensor,
     "full_like": _full_like,
     "cast": _cast,
@@ -367,6 +382,20 @@ MAKERS: Mapping[str, Maker] = {
     "maximum": _plain(engine.maximum),
     "minimum": _plain(engine.minimum),
     "elementwise_pow": _power,
+    # comparisons and choices
+    "equal": _plain(engine.equal),
+    "not_equal": _plain(engine.not_equal),
+    "less_than": _plain(engine.less_than),
+    "less_equal": _plain(engine.less_equal),
+    "greater_than": _plain(engine.greater_than),
+    "greater_equal": _plain(engine.greater_equal),
+    "logical_and": _plain(engine.logical_and),
+    "logical_or": _plain(engine.logical_or),
+    "logical_xor": _plain(engine.logical_xor),
+    "logical_not": _plain(engine.logical_not),
+    "all": _truth(engine.all),
+    "any": _truth(engine.any),
+    "where": _plain(engine.where),
     # products
     "matmul": _matmul,
     "bmm": _plain(engine.bmm),

@@ -51,7 +51,8 @@ def last_uses(operations: Sequence[Operation], outputs: Sequence[int]) -> list[l
     made = {value for operation in operations for value in operation.outputs}
     freed: list[list[int]] = []
     for operation in reversed(operations):
-        values = {value for value in (*operation.operands, *operation.outputs) if value in made}
+        conditions = [condition for condition, _ in operation.guards]
+        values = {value for value in (*operation.operands, *operation.outputs, *conditions) if value in made}
         freed.append(sorted(value for value in values if value is not None and value not in seen))
         seen.update(value for value in values if value is not None)
     return freed[::-1]

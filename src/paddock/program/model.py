@@ -18,18 +18,23 @@ class Limits:
     Args:
         max_bytes: of the file.
         max_depth: how deep its JSON may be nested.
-        max_operations: operators and parameters together.
+        max_operations: operators and parameters together, in the file and after loops have been unrolled.
         max_elements: of any one tensor, per sample of a batch.
+        max_work: multiplications with additions, or elements made, of all operations together, per sample.
     """
 
     max_bytes: int
     max_depth: int
     max_operations: int
     max_elements: int
+    max_work: int
 
 
-# DenseNet-264 has about 1,100 operations, 660 parameters and 1.2 MB; these leave room for thirty times that.
-STANDARD_LIMITS = Limits(max_bytes=32 << 20, max_depth=24, max_operations=50_000, max_elements=1 << 31)
+# DenseNet-264 has about 1,100 operations, 660 parameters and 1.2 MB; these leave room for thirty times that. A level of
+# regions takes six levels of JSON. The largest vision transformers take 2^40 multiplications for a picture.
+STANDARD_LIMITS = Limits(
+    max_bytes=32 << 20, max_depth=64, max_operations=50_000, max_elements=1 << 31, max_work=1 << 44
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,22 @@ class Batches:
 
 Number = int | float | bool | Batches
 Type = TensorType | tuple[TensorType, ...]
+
+
+def agrees(declared: Type, found: Type) -> bool:
+    """Whether a declared type is the one that was found; a file writes -1 for any size that depends on the batch."""
+    if isinstance(declared, tuple) or isinstance(found, tuple):
+        return (
+            isinstance(declared, tuple)
+            and isinstance(found, tuple)
+            and len(declared) == len(found)
+            and all(agrees(one, other) for one, other in zip(declared, found, strict=True))
+        )
+    return declared == found or (
+        declared.dtype == found.dtype
+        and len(declared.shape) == len(found.shape)
+        and all(one == other or (one < 0 and other < 0) for one, other in zip(declared.shape, found.shape, strict=True))
+    )
 
 
 @dataclass(frozen=True)
@@ -111,6 +132,8 @@ class Operation:
         attributes: checked against the operator's table.
         outputs: numbers of the values that may be used; what an operator keeps for its own gradient is left out.
         stops_gradient: whether no gradient flows back through it although its operands could take one.
+        guards: it runs only if each of these values is true or false as said; they are single truth values that
+            depend on weights alone.
     """
 
     name: str
@@ -119,6 +142,11 @@ class Operation:
     attributes: Mapping[str, Any]
     outputs: tuple[int, ...]
     stops_gradient: bool
+    guards: tuple[tuple[int, bool], ...] = ()
+
+
+SELECT = "select"
+"""The operation that a reader writes after two branches: operands are the condition and the value of each branch."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +156,7 @@ class Program:
     Args:
         inputs: in the order of the file.
         parameters: in the order in which the developer's layer made them.
-        operations: in the order in which they run; every operand is made before.
+        operations: in the order in which they run; every operand is made before. Loops are unrolled, branches guarded.
         outputs: value numbers, in the order of the developer's `return`.
         types: of every value that may be used.
         constants: values that are known without running anything.

@@ -1,24 +1,41 @@
 """Reading a sealed program: from bytes to a `Program` of which every operation has been checked.
 
 The reader trusts nothing that the file says about itself: it works out the shape of every value from the inputs and
-parameters, and compares.
+parameters, and compares. Values get numbers of the reader's own, so that nothing grows with the numbers of the file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from paddock.errors import OperationRefused, OperatorRefused, ProgramTooLarge, ProgramUnreadable
-from paddock.program.document import RawAttribute, RawOperation, RawParameter, read_document
-from paddock.program.model import FLOATING, Input, Limits, Number, Operation, Parameter, Program, TensorType, Type
-from paddock.program.operators import OPERATORS
+from paddock.program.control import Branches, Loop
+from paddock.program.document import RawAttribute, RawBlock, RawOperation, RawParameter, made_numbers, read_document
+from paddock.program.model import (
+    FLOATING,
+    SELECT,
+    Batches,
+    Input,
+    Limits,
+    Number,
+    Operation,
+    Parameter,
+    Program,
+    TensorType,
+    Type,
+    agrees,
+)
+from paddock.program.operators import CONTROL, listed
 from paddock.program.operators.entry import Call, Kind, Operand, OperandKind, Operator
+from paddock.program.work import check_work
 
 _MAX_PORTS = 64
 _NO_MEANING = frozenset({"struct_name"})
 _LAYOUT_ONLY = frozenset({"reshape", "flatten", "transpose", "squeeze", "unsqueeze", "slice", "assign", "cast"})
+_COMPUTES_WITH_SIZES = "it computes with the number of samples in a batch."
 
 
 def read_program(data: bytes, limits: Limits) -> Program:
@@ -29,6 +46,8 @@ def read_program(data: bytes, limits: Limits) -> Program:
     3. Every operator is on the allow-list, its operands and attributes are of the kinds listed there (P-4, P-5).
     4. Every shape and dtype follows from the inputs and is the one that the file declares (P-6, P-7).
     5. Inputs and outputs are per sample of a batch (P-8); numbers that pick rows are inputs that can be checked (P-9).
+    6. Loops end after a number of turns that the file fixes, and are unrolled; branches are checked, both (P-11).
+    7. The work of one sample is bounded (P-12).
 
     Args:
         data: the file.
@@ -42,18 +61,21 @@ def read_program(data: bytes, limits: Limits) -> Program:
 
     Source: docs/spec/program.md.
     """
-    reader = _Reader(limits)
-    for raw in read_document(data, limits):
-        if isinstance(raw, RawParameter):
-            reader.parameter(raw)
-        else:
-            reader.operation(raw)
-    return reader.program()
+    reader = Reader(limits)
+    reader.document(read_document(data, limits))
+    program = reader.program()
+    check_work(program, limits)
+    return program
 
 
-class _Reader:
+class Reader:
+    """What has been read of a program so far. `control` calls back into it for the operations inside others."""
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._count = 0
+        self._last = 0
+        self._visible: dict[int, int] = {}  # number in the file -> number here, of what may be used at this place
         self._types: dict[int, Type] = {}
         self._constants: dict[int, tuple[Number, ...]] = {}
         self._scratch: set[int] = set()
@@ -61,40 +83,63 @@ class _Reader:
         self._stopped: set[int] = set()
         self._origin: dict[int, int] = {}  # value -> the input whose numbers it holds, only moved
         self._below: dict[int, int] = {}
+        self._guards: tuple[tuple[int, bool], ...] = ()
+        self._made_in_block: list[list[int]] = []
         self._inputs: list[Input] = []
         self._parameters: dict[int, Parameter] = {}
         self._operations: list[Operation] = []
         self._outputs: list[int] = []
 
+    def document(self, operations: Sequence[RawOperation | RawParameter]) -> None:
+        """Take a whole file in."""
+        seen = {0}
+        for value, place in made_numbers(operations):
+            # P-3
+            if value in seen:
+                raise OperationRefused(f"Value {value} is made again at op {place}.")
+            seen.add(value)
+        for raw in operations:
+            if isinstance(raw, RawParameter):
+                self.parameter(raw)
+            else:
+                self.operation(raw)
+
     def parameter(self, raw: RawParameter) -> None:
         """Take a parameter in."""
+        self._counted()
         where = f"parameter {raw.name} at op {raw.place}"
         if not raw.persistent:
-            self._new(raw.value, raw.place)
-            self._states.add(raw.value)
+            self._states.add(self._new(raw.value, raw.type))
             return
         if any(size < 1 for size in raw.type.shape):
             raise OperationRefused(f"{where}: its shape {list(raw.type.shape)} is not fixed.")  # P-7
         if raw.trainable and raw.type.dtype not in FLOATING:
             raise OperationRefused(f"{where}: it is trainable and not floating-point.")
-        self._new(raw.value, raw.place)
-        self._types[raw.value] = raw.type
-        self._parameters[raw.value] = Parameter(raw.name, raw.value, raw.type, raw.trainable)
+        value = self._new(raw.value, raw.type)
+        self._parameters[value] = Parameter(raw.name, value, raw.type, raw.trainable)
         if not raw.trainable:
-            self._stopped.add(raw.value)
+            self._stopped.add(value)
 
     def operation(self, raw: RawOperation) -> None:
         """Take an operation in."""
-        if self._outputs and raw.name != "fetch":
-            raise OperationRefused(f"{raw.full_name} at op {raw.place}: it comes after the first output.")
+        self._counted()
+        if self._outputs and raw.full_name != "pd_op.fetch":
+            raise OperationRefused(f"{raw.where}: it comes after the first output.")
+        if raw.full_name in CONTROL:
+            self._control(raw)
+            return
+        if self._made_in_block and raw.full_name in {"pd_op.data", "pd_op.fetch"}:
+            raise OperationRefused(f"{raw.where}: inputs and outputs do not stand inside another operation.")
         if raw.full_name == "pd_op.data":
             self._input(raw)
             return
         # P-4
-        operator = OPERATORS.get(raw.name if raw.dialect == "pd_op" else raw.full_name)
+        operator = listed(raw.dialect, raw.name)
         if operator is None:
-            raise OperatorRefused(f"{raw.full_name} at op {raw.place}.")
-        call = Call(raw.full_name, raw.place, *self._call_parts(raw, operator))
+            raise OperatorRefused(f"{raw.where}.")
+        if raw.regions:
+            raise OperationRefused(f"{raw.where}: it holds other operations.")
+        call = Call(raw.where, *self._call_parts(raw, operator))
         _check_kinds(call, operator)
         self._finish(raw, operator, call)
 
@@ -112,14 +157,104 @@ class _Reader:
         parameters = tuple(reversed(self._parameters.values()))
         return Program(inputs, parameters, tuple(self._operations), tuple(self._outputs), self._types, self._constants)
 
+    def read_block(self, block: RawBlock, arguments: Sequence[int]) -> tuple[int, ...]:
+        """Read the operations of a block with these values as its arguments; gives the values that it hands out.
+
+        What it makes can be used in it alone.
+        """
+        self._made_in_block.append([])
+        try:
+            for (number, _), own in zip(block.arguments, arguments, strict=True):
+                self._show(number, own)
+            for raw in block.operations[:-1]:
+                self.operation(raw)
+            self._counted()
+            last = block.operations[-1] if block.operations else None
+            if last is None or last.full_name != "cf.yield" or last.outputs or last.attributes or last.regions:
+                raise ProgramUnreadable("A block inside an operation does not end by handing its values out.")
+            return tuple([self.used(last, value) for value in last.operands])
+        finally:
+            for number in self._made_in_block.pop():
+                del self._visible[number]
+
+    @contextmanager
+    def guarded(self, condition: int, *, wanted: bool) -> Iterator[None]:
+        """What is read meanwhile runs only if the condition is as wanted."""
+        before, self._guards = self._guards, (*self._guards, (condition, wanted))
+        try:
+            yield
+        finally:
+            self._guards = before
+
+    @contextmanager
+    def checked_only(self) -> Iterator[None]:
+        """What is read meanwhile is checked and left out: it can never run."""
+        count = len(self._operations)
+        try:
+            yield
+        finally:
+            del self._operations[count:]
+
+    def used(self, raw: RawOperation, value: int) -> int:
+        """The number here of a value that an operation names and that is a tensor."""
+        own = self._own(raw, value)
+        if own in self._states or not isinstance(self._types[own], TensorType):
+            raise OperationRefused(f"{raw.where}: it uses something that is not a tensor.")
+        return own
+
+    def tensor(self, own: int) -> TensorType:
+        """The type of a value that `used` gave."""
+        found = self._types[own]
+        if not isinstance(found, TensorType):
+            raise TypeError("a list where a tensor was checked")
+        return found
+
+    def known(self, own: int) -> tuple[Number, ...] | None:
+        """What is known of a value before anything runs."""
+        return self._constants.get(own)
+
+    def select(self, raw: RawOperation, condition: int, values: tuple[int, int]) -> int:
+        """The value that is the first of two where a condition holds, and the second otherwise."""
+        own = self._fresh(self._types[values[0]])
+        known, other = (self._constants.get(value) for value in values)
+        if known is not None and known == other:
+            self._constants[own] = known
+        elif any(isinstance(number, Batches) for number in (*(known or ()), *(other or ()))):
+            raise OperationRefused(f"{raw.where}: {_COMPUTES_WITH_SIZES}")
+        if all(value in self._stopped for value in values):
+            self._stopped.add(own)
+        if len({self._origin.get(value) for value in values}) == 1 and values[0] in self._origin:
+            self._origin[own] = self._origin[values[0]]
+        self._operations.append(
+            Operation(SELECT, raw.place, (condition, *values), {}, (own,), stops_gradient=False, guards=self._guards)
+        )
+        return own
+
+    def _control(self, raw: RawOperation) -> None:
+        # P-11
+        if raw.attributes.keys() - _NO_MEANING:
+            raise OperationRefused(f"{raw.where}: it has attributes.")
+        given = [self.used(raw, value) for value in raw.operands]
+        results = (Branches if raw.name == "if" else Loop)(self, raw).read(given)
+        if len(results) != len(raw.outputs):
+            raise OperationRefused(
+                f"{raw.where}: it has {len(raw.outputs)} outputs, and its blocks hand {len(results)} out."
+            )
+        for made, own in zip(raw.outputs, results, strict=True):
+            if made is None or not agrees(made[1], self._types[own]):
+                raise OperationRefused(
+                    f"{raw.where}: it declares {_shown(made)} where its blocks hand out another type."
+                )
+            self._show(made[0], own)
+
     def _input(self, raw: RawOperation) -> None:
         about = _attributes(
             raw, {"name": Kind("str"), "shape": Kind("ints"), "dtype": Kind("dtype"), "place": Kind("place")}
         )
-        made = raw.outputs[0] if len(raw.outputs) == 1 and not raw.operands else None
+        made = raw.outputs[0] if len(raw.outputs) == 1 and not raw.operands and not raw.regions else None
         if made is None or not isinstance(made[1], TensorType):
             raise ProgramUnreadable(f"op {raw.place} is not an input as PaddlePaddle writes it.")
-        value, found = made
+        number, found = made
         where = f"input {about['name']} at op {raw.place}"
         if found != TensorType(about["dtype"], about["shape"]):
             raise OperationRefused(f"{where}: it declares two different types.")
@@ -130,8 +265,7 @@ class _Reader:
             )
         if len(self._inputs) == _MAX_PORTS or not about["name"]:
             raise OperationRefused(f"{where}: it has no name, or there are more than {_MAX_PORTS} inputs.")
-        self._new(value, raw.place)
-        self._types[value] = found
+        value = self._new(number, found)
         self._inputs.append(Input(about["name"], value, found))
         self._origin[value] = value
 
@@ -142,22 +276,26 @@ class _Reader:
         declared = [None if each is None else each[1] for each in raw.outputs]
         return operands, _attributes(raw, operator.attributes), declared
 
+    def _own(self, raw: RawOperation, value: int) -> int:
+        own = self._visible.get(value)
+        # P-3
+        if own is None:
+            raise OperationRefused(f"{raw.where}: it uses value {value} before it is made, or outside its block.")
+        if own in self._scratch:
+            raise OperationRefused(f"{raw.where}: it uses a value that another operator keeps for itself.")
+        return own
+
     def _operand(self, raw: RawOperation, value: int) -> Operand | None:
         if value == 0:
             return None
-        where = f"{raw.full_name} at op {raw.place}"
-        # P-3
-        if value in self._scratch:
-            raise OperationRefused(f"{where}: it uses a value that another operator keeps for itself.")
-        if value in self._states:
-            return Operand(value, (), None, is_parameter=False, trainable=False)
-        if value not in self._types:
-            raise OperationRefused(f"{where}: it uses value {value} before it is made.")
-        known = self._parameters.get(value)
+        own = self._own(raw, value)
+        if own in self._states:
+            return Operand(own, (), None, is_parameter=False, trainable=False)
+        known = self._parameters.get(own)
         return Operand(
-            value,
-            self._types[value],
-            self._constants.get(value),
+            own,
+            self._types[own],
+            self._constants.get(own),
             is_parameter=known is not None,
             trainable=known is not None and known.trainable,
         )
@@ -171,27 +309,28 @@ class _Reader:
         if len(kept) != len(result.types) or len(raw.outputs) - len(kept) > len(operator.scratch):
             call.refuse(f"it has {len(raw.outputs)} outputs.")
         constants = result.constants or (None,) * len(kept)
+        _check_sizes_are_no_numbers(call, operator, constants)
         outputs = []
         for made, found, constant in zip(kept, result.types, constants, strict=True):
-            if made is None or not _agrees(made[1], found):
+            if made is None or not agrees(made[1], found):
                 call.refuse(f"it declares {_shown(made)}, and {_shown((0, found))} follows from its operands.")  # P-6
             self._check_size(call, found)
-            self._new(made[0], raw.place)
-            self._types[made[0]] = found
-            outputs.append(made[0])
+            own = self._new(made[0], found)
+            outputs.append(own)
             if constant is not None:
-                self._constants[made[0]] = constant
+                self._constants[own] = constant
         for index in operator.scratch:
             if index < len(raw.outputs) and (hidden := raw.outputs[index]) is not None:
-                self._new(hidden[0], raw.place)
-                self._scratch.add(hidden[0])
+                self._scratch.add(self._new(hidden[0], hidden[1]))
         if raw.full_name == "pd_op.fetch":
             self._fetched(call)
             return
-        operands = tuple(None if operand is None else operand.value for operand in call.operands)
+        operands = tuple([None if operand is None else operand.value for operand in call.operands])
         self._follow(raw, call, operands, outputs)
         stops = self._stops(raw, operands, outputs)
-        self._operations.append(Operation(_short(raw), raw.place, operands, call.attributes, tuple(outputs), stops))
+        self._operations.append(
+            Operation(_short(raw), raw.place, operands, call.attributes, tuple(outputs), stops, self._guards)
+        )
 
     def _fetched(self, call: Call) -> None:
         if call.attributes["col"] != len(self._outputs) or len(self._outputs) == _MAX_PORTS:
@@ -204,8 +343,7 @@ class _Reader:
         )
         if stopped:
             self._stopped.update(outputs)
-        could_flow = any(value is not None and value not in self._stopped for value in operands)
-        return stopped and could_flow
+        return stopped and any(value is not None and value not in self._stopped for value in operands)
 
     def _follow(self, raw: RawOperation, call: Call, operands: Sequence[int | None], outputs: Sequence[int]) -> None:
         """Keep track of which values are an input's own numbers, for those that pick rows of an embedding."""
@@ -215,21 +353,51 @@ class _Reader:
                 self._origin[value] = self._origin[first]
         if raw.full_name == "pd_op.embedding":
             # P-9
+            rows, fixed = call.tensor(1).shape[0], call.operand(0).constant
+            if fixed is not None:
+                if any(not 0 <= number < rows for number in call.whole_numbers(0)):
+                    call.refuse(f"it picks a row that its {rows} rows do not have.")
+                return
             if first not in self._origin:
                 call.refuse("it picks rows by computed numbers; they must be an input's own.")
             source = self._origin[first]
-            rows = call.tensor(1).shape[0]
             self._below[source] = min(rows, self._below.get(source, rows))
 
     def _check_size(self, call: Call, found: Type) -> None:
         for each in (found,) if isinstance(found, TensorType) else found:
-            if math.prod(abs(size) for size in each.shape) > self._limits.max_elements:
-                raise ProgramTooLarge(f"{call.name} at op {call.place} makes {each}.")  # P-1
+            if abs(math.prod(each.shape)) > self._limits.max_elements:
+                raise ProgramTooLarge(f"{call.where} makes {each}.")  # P-1
 
-    def _new(self, value: int, place: int) -> None:
-        # P-3
-        if value == 0 or value in self._types or value in self._scratch or value in self._states:
-            raise OperationRefused(f"Value {value} is made again at op {place}.")
+    def _counted(self) -> None:
+        self._count += 1
+        if self._count > self._limits.max_operations:  # P-1
+            raise ProgramTooLarge(f"Its loops unroll into more than {self._limits.max_operations} operations.")
+
+    def _new(self, number: int, found: Type) -> int:
+        own = self._fresh(found)
+        self._show(number, own)
+        return own
+
+    def _show(self, number: int, own: int) -> None:
+        self._visible[number] = own
+        if self._made_in_block:
+            self._made_in_block[-1].append(number)
+
+    def _fresh(self, found: Type) -> int:
+        self._last += 1
+        self._types[self._last] = found
+        return self._last
+
+
+def _check_sizes_are_no_numbers(call: Call, operator: Operator, constants: Sequence[tuple[Number, ...] | None]) -> None:
+    """The size of a batch may say what shape a result has, and is no number to compute with."""
+    if all(constant is not None for constant in constants):
+        return
+    for index, operand in enumerate(call.operands):
+        known = None if operand is None or _kind(operator, index) == "constant" else operand.constant
+        # P-8
+        if known is not None and any(isinstance(number, Batches) for number in known):
+            call.refuse(_COMPUTES_WITH_SIZES)
 
 
 def _short(raw: RawOperation) -> str:
@@ -257,7 +425,7 @@ def _check_kinds(call: Call, operator: Operator) -> None:
 
 def _attributes(raw: RawOperation, kinds: Mapping[str, Kind]) -> dict[str, Any]:
     """The attributes as values, each of the kind and within the bounds of the table."""
-    where = f"{raw.full_name} at op {raw.place}"
+    where = raw.where
     given = {name: each for name, each in raw.attributes.items() if name not in _NO_MEANING}
     # P-5
     unknown = sorted(given.keys() - kinds.keys())
@@ -283,21 +451,6 @@ def _attribute_value(attribute: RawAttribute, kind: str) -> Any:
     if attribute.kind != "array" or any(each.kind != kind[:-1] for each in attribute.value):
         return _WRONG
     return tuple(each.value for each in attribute.value)
-
-
-def _agrees(declared: Type, found: Type) -> bool:
-    if isinstance(declared, tuple) or isinstance(found, tuple):
-        return (
-            isinstance(declared, tuple)
-            and isinstance(found, tuple)
-            and len(declared) == len(found)
-            and all(_agrees(one, other) for one, other in zip(declared, found, strict=True))
-        )
-    return (
-        declared.dtype == found.dtype
-        and len(declared.shape) == len(found.shape)
-        and all(one == other or (one < 0 and other < 0) for one, other in zip(declared.shape, found.shape, strict=True))
-    )
 
 
 def _shown(made: tuple[int, Type] | None) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from paddock.program.model import DTYPE_BYTES
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from paddock.program.model import DTYPE_BYTES, TensorType
 from paddock.program.operators.entry import Call, Kind, Operator, Result, broadcast, tensor
+from paddock.program.operators.known import is_whole, times, work_out
 
 _F32, _F64 = Kind("f32"), Kind("f64")
 
@@ -19,10 +24,25 @@ def _same_any(call: Call) -> Result:
 
 
 def _pair(call: Call) -> Result:
+    return Result((_pair_type(call),))
+
+
+def _pair_type(call: Call) -> TensorType:
     left, right = call.tensor(0), call.tensor(1)
     if left.dtype != right.dtype:
         call.refuse(f"it mixes {left.dtype} and {right.dtype}.")
-    return tensor(left.dtype, broadcast(call, left.shape, right.shape))
+    return TensorType(left.dtype, broadcast(call, left.shape, right.shape))
+
+
+def _arithmetic(function: Callable[[Any, Any], Any]) -> Callable[[Call], Result]:
+    """A sum, difference or product, which is worked out where both are known whole numbers."""
+
+    def rule(call: Call) -> Result:
+        found = _pair_type(call)
+        known = work_out(call, found, 2, lambda pair: function(*pair))
+        return Result((found,), (known,))
+
+    return rule
 
 
 def _axis(call: Call) -> Result:
@@ -33,8 +53,17 @@ def _axis(call: Call) -> Result:
 
 
 def _scale(call: Call) -> Result:
-    call.number(1)
-    return _same_any(call)
+    factor, more = call.number(1), call.attributes["bias"]
+    found = call.tensor(0)
+    known = None
+    if is_whole(found.dtype) and factor == int(factor) and more == int(more):
+        if call.attributes["bias_after_scale"]:
+            known = work_out(call, found, 1, lambda one: one[0] * int(factor) + int(more))
+        else:
+            known = work_out(call, found, 1, lambda one: (one[0] + int(more)) * int(factor))
+    if known is None and more == 0:
+        known = times(call.operand(0).constant, factor)
+    return Result((found,), (known,))
 
 
 def _clip(call: Call) -> Result:
@@ -59,7 +88,9 @@ def _prelu(call: Call) -> Result:
 
 
 def _cast(call: Call) -> Result:
-    return Result((tensor(call.attributes["dtype"], call.tensor(0).shape).types[0],), (None,))
+    found = TensorType(call.attributes["dtype"], call.tensor(0).shape)
+    known = work_out(call, found, 1, lambda one: one[0]) if is_whole(found.dtype) and found.dtype != "bool" else None
+    return Result((found,), (known,))
 
 
 _SIMPLE = (
@@ -99,8 +130,8 @@ ELEMENTWISE = {
         },
         scratch=(1,),
     ),
-    **{
-        name: Operator(("tensor", "tensor"), _pair)
-        for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "elementwise_pow")
-    },
+    **{name: Operator(("tensor", "tensor"), _pair) for name in ("divide", "maximum", "minimum", "elementwise_pow")},
+    "add": Operator(("tensor", "tensor"), _arithmetic(operator.add)),
+    "subtract": Operator(("tensor", "tensor"), _arithmetic(operator.sub)),
+    "multiply": Operator(("tensor", "tensor"), _arithmetic(operator.mul)),
 }

@@ -59,17 +59,16 @@ class Operand:
 
 @dataclass(frozen=True)
 class Call:
-    """One operation, with its operands looked up and its attributes checked."""
+    """One operation, with its operands looked up and its attributes checked; `where` is its name and place."""
 
-    name: str
-    place: int
+    where: str
     operands: Sequence[Operand | None]
     attributes: Mapping[str, Any]
     declared: Sequence[Type | None]
 
     def refuse(self, why: str) -> NoReturn:
         """Refuse the program for this operation."""
-        raise OperationRefused(f"{self.name} at op {self.place}: {why}")
+        raise OperationRefused(f"{self.where}: {why}")
 
     def operand(self, index: int) -> Operand:
         """An operand that must be there."""
@@ -192,3 +191,20 @@ def checked(call: Call, sizes: Sequence[int]) -> tuple[int, ...]:
     if len(sizes) > 8 or math.prod(abs(size) for size in sizes) > 1 << 40:
         call.refuse("the result is too large.")
     return tuple(sizes)
+
+
+def moved(call: Call, found: TensorType, shape: Sequence[int]) -> Result:
+    """A result of the same elements in the same order under another shape, in which every sample stays a piece.
+
+    The elements of a sample lie together where no other size stands before the batch; what stands before it must stay.
+    """
+    if _before_the_batch(found.shape) != _before_the_batch(shape):
+        call.refuse("it moves elements from one sample of a batch to another.")  # P-8
+    return tensor(found.dtype, checked(call, shape))
+
+
+def _before_the_batch(shape: Sequence[int]) -> int | None:
+    for axis, size in enumerate(shape):
+        if size < 0:
+            return math.prod(shape[:axis])
+    return None

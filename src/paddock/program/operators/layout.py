@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from paddock.program.model import Batches, Number, TensorType
-from paddock.program.operators.entry import Call, Kind, Operator, Result, checked, size_of, tensor
+from paddock.program.operators.entry import Call, Kind, Operator, Result, checked, moved, size_of, tensor
 
 
 def _reshape(call: Call) -> Result:
@@ -24,7 +24,7 @@ def _reshape(call: Call) -> Result:
     shape = [size for size in sizes if size is not None]
     if math.prod(shape) != total:
         call.refuse(f"{found} does not have the elements of {_written(target)}.")
-    return tensor(found.dtype, checked(call, shape))
+    return moved(call, found, shape)
 
 
 def _target_size(call: Call, number: Number, shape: Sequence[int], place: int) -> int | None:
@@ -51,7 +51,7 @@ def _flatten(call: Call) -> Result:
     if start > stop:
         call.refuse("it begins after its end.")
     middle = math.prod(found.shape[start : stop + 1])
-    return tensor(found.dtype, checked(call, (*found.shape[:start], middle, *found.shape[stop + 1 :])))
+    return moved(call, found, (*found.shape[:start], middle, *found.shape[stop + 1 :]))
 
 
 def _transpose(call: Call) -> Result:
@@ -93,8 +93,8 @@ def _concat(call: Call) -> Result:
     ):
         call.refuse("it joins tensors of different shapes.")
     sizes = [each.shape[axis] for each in types]
-    if any(size < 0 for size in sizes) and any(size > 0 for size in sizes):
-        call.refuse("it joins samples of a batch with others.")
+    if any(size < 0 for size in sizes):
+        call.refuse("it joins samples of a batch with others.")  # P-8
     return tensor(first.dtype, checked(call, (*first.shape[:axis], sum(sizes), *first.shape[axis + 1 :])))
 
 

@@ -56,7 +56,13 @@ def _group_norm(call: Call) -> Result:
     if len(found.shape) < 3 or found.shape[1] < 1 or found.shape[1] % call.attributes["groups"]:
         call.refuse(f"the channels of {found} do not divide into {call.attributes['groups']} groups.")
     _channel_parameters(call, found, (1, 2))
+    _check_inside_samples(call, found)
     return tensor(found.dtype, found.shape)
+
+
+def _check_inside_samples(call: Call, found: TensorType) -> None:
+    if min(found.shape[1:]) < 1:
+        call.refuse("it mixes the samples of a batch.")  # P-8
 
 
 def _instance_norm(call: Call) -> Result:
@@ -64,6 +70,7 @@ def _instance_norm(call: Call) -> Result:
     if len(found.shape) < 3:
         call.refuse(f"{found} has no channels.")
     _channel_parameters(call, found, (1, 2))
+    _check_inside_samples(call, found)
     return tensor(found.dtype, found.shape)
 
 
