@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddock.errors import ProgramRefused
-from paddock.program import STANDARD_LIMITS, memory_bound, read_program
+from paddock.program import STANDARD_LIMITS, memory_bound, read_program, survey
 from tests.vectors.programs_by_hand import document
 
-_ORIGINALS = [document(name) for name in ("tables", "pictures", "series")]
+_ORIGINALS = [
+    document(name)
+    for name in ("tables", "pictures", "series", "Branch", "NestedBranch", "BranchInLoop", "NestedLoop", "Listed")
+]
+# Changed counters make loops of any length: the limit on what they unroll into keeps a trial short.
+_LIMITS = replace(STANDARD_LIMITS, max_operations=500)
 _STRANGE: list[Any] = [
     None, True, 0, 1, -1, 2, 7, -8, 1 << 31, -(1 << 63), 1 << 70, 0.5, -1.0, 1e308, "", "x", "0.t_f32", "1.relu", "NCHW",
-    [], [0], [-1], [1, 2, 3], [[]], {}, {"#": "0.a_i32", "D": 1}, {"%": 3}, {"#": "0.t_vec", "D": []},
+    "1.while", "1.if", "2.yield", "1.less_than", [], [0], [-1], [1, 2, 3], [[]], {}, {"#": "0.a_i32", "D": 1}, {"%": 3}, {"#": "0.t_vec", "D": []},
 ]  # fmt: skip
 
 
@@ -67,7 +73,9 @@ def test_bytes_are_read_or_refused(data: bytes) -> None:
 
 def _read_or_refuse(data: bytes) -> None:
     try:
-        program = read_program(data, STANDARD_LIMITS)
+        program = read_program(data, _LIMITS)
     except ProgramRefused:
+        assert survey(data, _LIMITS)[0] is None
         return
+    assert survey(data, _LIMITS) == (program, ())
     assert memory_bound(program, 4, training=True) >= memory_bound(program, 4, training=False) > 0

@@ -38,11 +38,8 @@ class NestedBranch(Gated):
     """A branch inside a branch, and conditions joined."""
 
     def forward(self, x: Any) -> Any:
-        if self.gate.sum() > 0 and not self.gate.min() == 2:
-            if self.gate.max() > 1:
-                x = self.first(x)
-            else:
-                x = self.second(x) * self.gate
+        if self.gate.sum() > 0 and self.gate.min() != 2:
+            x = self.first(x) if self.gate.max() > 1 else self.second(x) * self.gate
         return x
 
 
@@ -90,10 +87,7 @@ class NestedLoop(Gated):
         while outer < 5:
             inner = paddle.full([], 0, "int64")
             while inner < 2:
-                if outer == 1:
-                    x = paddle.tanh(self.first(x))
-                else:
-                    x = self.second(x)
+                x = paddle.tanh(self.first(x)) if outer == 1 else self.second(x)
                 inner = inner + 1
             if outer == 2:
                 break
@@ -107,10 +101,7 @@ class BranchInLoop(Gated):
     def forward(self, x: Any) -> Any:
         turn = paddle.full([], 0, "int64")
         while turn < 3:
-            if self.gate.sum() > 0:
-                x = self.first(x)
-            else:
-                x = self.second(x)
+            x = self.first(x) if self.gate.sum() > 0 else self.second(x)
             turn = turn + 1
         return x
 

@@ -11,6 +11,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from tests.vectors import control_networks
+
 FOLDER = Path(__file__).parent / "programs"
 
 
@@ -54,6 +56,17 @@ def main() -> None:
     _write("tables", tables(), [-1, 30], "float32")
     _write("pictures", Pictures(), [-1, 1, 8, 8], "float32")
     _write("series", Series(), [-1, 5], "int64")
+    for name in (
+        "Branch",
+        "NestedBranch",
+        "BranchInLoop",
+        "NestedLoop",
+        "EndedByWeights",
+        "Printed",
+        "OwnGradient",
+        "Listed",
+    ):
+        _write(name, getattr(control_networks, name)(), [-1, 4], "float32")
 
 
 def _write(name: str, layer: Any, shape: Sequence[int], dtype: str) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from paddock.errors import NetworkNotCarried, NetworkUnusable, WeightsRefused
+from paddock.errors import NetworkNotCarried, NetworkUnusable
 from paddock.jobs.engine import engine
 from paddock.jobs.evaluator import ProgramLayer
 from paddock.jobs.inputs import PROGRAM_FILE
 from paddock.jobs.weights import FILE as WEIGHTS_FILE
-from paddock.jobs.weights import check_weights, write_weights
+from paddock.jobs.weights import write_weights
 from paddock.program import STANDARD_LIMITS, Program, read_program
 
 _INPUT = re.compile(r"([A-Za-z_]\w{0,63}):(float32|float64|int32|int64)\[\s*(-1(?:\s*,\s*[1-9]\d{0,8}){0,7})\s*\]")
@@ -34,37 +34,6 @@ class InputSpec:
     name: str
     dtype: str
     shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ProgramReport:
-    """What is in a program's folder, after everything in it has passed."""
-
-    inputs: Mapping[str, str]
-    outputs: Sequence[str]
-    operators: Mapping[str, int]
-    parameters: int
-    trainable: int
-    bytes_of_weights: int
-
-    def summary(self) -> str:
-        """One line for people."""
-        inputs = ", ".join(f"{name}: {shape}" for name, shape in self.inputs.items())
-        return (
-            f"{inputs} -> {', '.join(self.outputs)}; {sum(self.operators.values())} operations of "
-            f"{len(self.operators)} kinds, {self.parameters:,} numbers of which {self.trainable:,} are trained"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        return {
-            "inputs": dict(self.inputs),
-            "outputs": list(self.outputs),
-            "operators": dict(self.operators),
-            "parameters": self.parameters,
-            "trainable": self.trainable,
-            "bytes_of_weights": self.bytes_of_weights,
-        }
 
 
 def parse_input(text: str) -> InputSpec:
@@ -147,33 +116,6 @@ def export_layer(layer: Any, inputs: Sequence[InputSpec], directory: Path) -> Pr
     (directory / PROGRAM_FILE).write_bytes(document)
     (directory / WEIGHTS_FILE).write_bytes(write_weights(weights))
     return program
-
-
-def check_program_folder(directory: Path) -> ProgramReport:
-    """Check a folder before it is sealed: the program and its weights, as an enclave will.
-
-    Raises:
-        ProgramRefused: what is wrong.
-        NetworkUnusable: there is no such folder.
-    """
-    file = directory / PROGRAM_FILE
-    if not file.is_file():
-        raise NetworkUnusable(f"{directory} holds no {PROGRAM_FILE}.")
-    with file.open("rb") as stream:
-        program = read_program(stream.read(STANDARD_LIMITS.max_bytes + 1), STANDARD_LIMITS)
-    weights_file = directory / WEIGHTS_FILE
-    if not weights_file.is_file():
-        raise WeightsRefused(f"{directory} holds no {WEIGHTS_FILE}.")
-    tensors = check_weights(program, weights_file.read_bytes())
-    trainable = {each.name for each in program.parameters if each.trainable}
-    return ProgramReport(
-        inputs={each.name: str(each.type) for each in program.inputs},
-        outputs=[str(each) for each in program.output_types()],
-        operators=program.operator_counts(),
-        parameters=sum(int(tensor.size) for tensor in tensors.values()),
-        trainable=sum(int(tensor.size) for name, tensor in tensors.items() if name in trainable),
-        bytes_of_weights=sum(int(tensor.nbytes) for tensor in tensors.values()),
-    )
 
 
 def _saved(layer: Any, inputs: Sequence[InputSpec]) -> bytes:

@@ -3,6 +3,8 @@
 from paddock.program.memory import memory_bound
 from paddock.program.model import STANDARD_LIMITS, Input, Limits, Operation, Parameter, Program, TensorType
 from paddock.program.reader import read_program
+from paddock.program.survey import Refusal, survey
+from paddock.program.work import work_bound
 
 __all__ = [
     "STANDARD_LIMITS",
@@ -11,7 +13,10 @@ __all__ = [
     "Operation",
     "Parameter",
     "Program",
+    "Refusal",
     "TensorType",
     "memory_bound",
     "read_program",
+    "survey",
+    "work_bound",
 ]

@@ -9,18 +9,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import AbstractContextManager
+from typing import NoReturn, Protocol
 
 from paddock.errors import OperationRefused
 from paddock.program.document import RawBlock, RawOperation
-from paddock.program.model import agrees
+from paddock.program.model import Number, TensorType, agrees
 
-if TYPE_CHECKING:
-    from paddock.program.reader import Reader
+
+class Surroundings(Protocol):
+    """What a reader does for an operation that holds others."""
+
+    def read_block(self, block: RawBlock, arguments: Sequence[int]) -> tuple[int, ...]:
+        """Read the operations of a block; gives the values that it hands out."""
+
+    def guarded(self, condition: int, *, wanted: bool) -> AbstractContextManager[None]:
+        """What is read meanwhile runs only if the condition is as wanted."""
+
+    def checked_only(self) -> AbstractContextManager[None]:
+        """What is read meanwhile is checked and left out."""
+
+    def tensor(self, own: int) -> TensorType:
+        """The type of a value."""
+
+    def known(self, own: int) -> tuple[Number, ...] | None:
+        """What is known of a value before anything runs."""
+
+    def select(self, raw: RawOperation, condition: int, values: tuple[int, int]) -> int:
+        """The value that is the first of two where a condition holds, and the second otherwise."""
 
 
 class _Control:
-    def __init__(self, reader: Reader, raw: RawOperation) -> None:
+    def __init__(self, reader: Surroundings, raw: RawOperation) -> None:
         self._reader = reader
         self._raw = raw
 

@@ -70,8 +70,9 @@ class RawOperation:
 
     @property
     def where(self) -> str:
-        """Name and place, for messages."""
-        return f"{self.full_name} at op {self.place}"
+        """Name and place, and the developer's layer where it is known, for messages."""
+        layer = f" in {self.layer}" if self.layer.strip("/") else ""
+        return f"{self.full_name} at op {self.place}{layer}"
 
     @property
     def layer(self) -> str:

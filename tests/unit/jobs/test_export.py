@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from paddock.errors import NetworkNotCarried, NetworkUnusable, OperatorRefused, WeightsRefused
+from paddock.jobs.checking import check_program_folder
 from paddock.jobs.engine import engine, functional
-from paddock.jobs.export import InputSpec, check_program_folder, export_layer, load_user_layer, parse_input
+from paddock.jobs.export import InputSpec, export_layer, load_user_layer, parse_input
 from paddock.samples.breast_cancer import NETWORK
 
 nn: Any = engine.nn
