@@ -1,0 +1,96 @@
+"""Sealed programs of every family: reading them, and training them beside the developer's own layer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.harness import Row, interleaved, row, timed
+from paddock.jobs.checking import check_program
+from paddock.jobs.engine import engine
+from paddock.jobs.evaluator import ProgramLayer
+from paddock.program import STANDARD_LIMITS, read_program
+from tests.fixtures.families import CLASSIFIERS, FAMILIES, Family
+
+_AREA = "programs"
+_SAMPLES = 8
+_SPEED = "ratio >= 0.95"
+_QUICK = ("lenet", "mobilenet_v1", "transformer")
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A network, and the same one rebuilt from its file; each with an optimiser of its own."""
+
+    own: Callable[[], None]
+    rebuilt: Callable[[], None]
+
+
+def rows(quick: bool) -> list[Row]:
+    """Reading ResNet-50, then the speed of training of each family."""
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as name:
+        warnings.simplefilter("ignore")  # batch normalisation says how it works
+        folder = Path(name)
+        families = _QUICK if quick else tuple(FAMILIES)
+        return [*_reading(folder, quick=quick), *(_speed(family, folder, quick=quick) for family in families)]
+
+
+def _reading(folder: Path, *, quick: bool) -> list[Row]:
+    make, inputs = CLASSIFIERS["resnet"].full or (CLASSIFIERS["resnet"].make, CLASSIFIERS["resnet"].inputs)
+    file = _saved(make(), inputs, folder / "resnet50")
+    timings = interleaved({"check": lambda: check_program(file, 32)}, repeat=3 if quick else 31)
+    milliseconds = 1000 * timings["check"].median
+    command = [sys.executable, "-m", "paddock", "program", "check", str(file)]
+    whole = min(
+        timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(1 if quick else 3)
+    )
+    return [
+        row("program check resnet50", _AREA, milliseconds, "ms", target="value <= 100"),
+        row("paddock program check, the whole command", _AREA, whole, "s"),
+    ]
+
+
+def _speed(family: str, folder: Path, *, quick: bool) -> Row:
+    case = _case(FAMILIES[family], folder)
+    timings = interleaved({"own": case.own, "rebuilt": case.rebuilt}, repeat=3 if quick else 15, warmup=2)
+    own, rebuilt = (1 / timings[which].median for which in ("own", "rebuilt"))
+    return row(f"{family}, steps of {_SAMPLES} samples", _AREA, rebuilt, "1/s", baseline=own, target=_SPEED)
+
+
+def _case(family: Family, folder: Path) -> _Case:
+    own = family.make()
+    program = read_program(_saved(own, family.inputs, folder / "family").read_bytes(), STANDARD_LIMITS)
+    tensors = {tensor.name: tensor for tensor in own.state_dict().values()}
+    rebuilt = ProgramLayer(program, {each.name: tensors[each.name].numpy() for each in program.parameters})
+    batch = [engine.to_tensor(each) for each in family.batch(_SAMPLES)]
+    return _Case(_stepper(own, batch), _stepper(rebuilt, batch))
+
+
+def _saved(layer: Any, inputs: Sequence[Any], path: Path) -> Path:
+    layer.train()
+    specification = [engine.static.InputSpec([-1, *each.shape], each.dtype, each.name) for each in inputs]
+    engine.jit.save(layer, str(path), input_spec=specification)
+    if hasattr(layer.forward, "rollback"):
+        layer.forward = layer.forward.rollback()
+    return path.with_suffix(".json")
+
+
+def _stepper(layer: Any, batch: Sequence[Any]) -> Callable[[], None]:
+    layer.train()
+    trained = [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
+    optimizer = engine.optimizer.Momentum(1e-3, parameters=trained)
+
+    def step() -> None:
+        outputs = layer(*batch)
+        outputs = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+        sum((each * each).mean() for each in outputs).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+    return step
