@@ -46,7 +46,7 @@ def _reading(folder: Path, *, quick: bool) -> list[Row]:
     file = _saved(make(), inputs, folder / "resnet50")
     timings = interleaved({"check": lambda: check_program(file, 32)}, repeat=3 if quick else 31)
     milliseconds = 1000 * timings["check"].median
-    command = [sys.executable, "-m", "paddock", "program", "check", str(file)]
+    command = [sys.executable, "-m", "paddock.cli.main", "program", "check", str(file)]
     whole = min(
         timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(1 if quick else 3)
     )

@@ -35,8 +35,9 @@ from paddock.jobs.api import JobContext
 from paddock.jobs.arrays import read_array
 from paddock.jobs.inputs import check_step_memory
 from paddock.jobs.weights import check_weights, read_weights, write_weights
-from paddock.program import STANDARD_LIMITS, Program, memory_bound
+from paddock.program import STANDARD_LIMITS, Program, lexical, memory_bound
 from paddock.program import document as documents
+from paddock.program import operators as allowed
 from paddock.program import reader as programs
 from paddock.program.operators import OPERATORS
 from paddock.program.operators.entry import Call, Result
@@ -55,7 +56,7 @@ _READER: dict[str, Any] = {"threats": (22,), "claims": at_all_levels(), "alike":
 
 def _like(name: str) -> Callable[[], Any]:
     """The allow-list with one operator more, read as if it were a `relu`."""
-    return lambda: instead(programs, "OPERATORS", {**OPERATORS, name: OPERATORS["relu"]})
+    return lambda: instead(allowed, "OPERATORS", {**OPERATORS, name: OPERATORS["relu"]})
 
 
 def _believed(name: str) -> Callable[[], Any]:
@@ -67,7 +68,7 @@ def _believed(name: str) -> Callable[[], Any]:
         except OperationRefused:
             return Result(tuple(each for each in call.declared if each is not None))
 
-    return lambda: instead(programs, "OPERATORS", {**OPERATORS, name: replace(OPERATORS[name], rule=declared)})
+    return lambda: instead(allowed, "OPERATORS", {**OPERATORS, name: replace(OPERATORS[name], rule=declared)})
 
 
 def _told(program: Program) -> str:
@@ -136,9 +137,10 @@ def print_operator(ground: Ground) -> str:
     rules=("P-1", "P-10"),
     codes=(ProgramTooLarge,),
     off=lambda: both(
-        lambda: instead(programs._Reader, "_check_size", lambda *_: None),
+        lambda: instead(programs.Reader, "_check_size", lambda *_: None),
         lambda: instead(Call, "refuse", lambda *_: None),
-        lambda: without(documents.check_sizes, "if math.prod("),
+        lambda: without(documents._check_sizes, "if math.prod("),
+        lambda: instead(programs, "check_work", lambda *_: None),
     ),
     **_READER,
 )
@@ -180,7 +182,7 @@ def batch_without_end(ground: Ground) -> str:
     enforced=("program.reader",),
     rules=("P-6",),
     codes=(OperationRefused,),
-    off=lambda: instead(programs, "_agrees", lambda *_: True),
+    off=lambda: instead(programs, "agrees", lambda *_: True),
     **_READER,
 )
 def lying_shape(ground: Ground) -> str:
@@ -223,7 +225,7 @@ def cut_through_the_batch(ground: Ground) -> str:
     codes=(OperationRefused,),
     off=lambda: both(
         lambda: instead(Call, "refuse", lambda *_: None),
-        lambda: instead(programs._Reader, "_follow", lambda *_: None),
+        lambda: instead(programs.Reader, "_follow", lambda *_: None),
     ),
     **_READER,
 )
@@ -267,10 +269,10 @@ def negative_axis(ground: Ground) -> str:
     what="A program's JSON says `ops` twice: a reader that takes the first sees an honest program, one that takes the last "
     "another one.",
     stops="JSON has one form: no name twice, none unknown.",
-    enforced=("program.document",),
+    enforced=("program.lexical", "program.document"),
     rules=("P-2",),
     codes=(ProgramUnreadable,),
-    off=lambda: instead(documents, "_unique", dict),
+    off=lambda: instead(lexical, "_unique", dict),
     **_READER,
 )
 def hidden_members(ground: Ground) -> str:
