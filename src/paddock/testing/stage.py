@@ -69,6 +69,8 @@ class Stage:
         attester: address of what attests runs, in place of a simulator.
         trust: the keepers' trust policy then.
         store: address of another store than the hub's folder.
+        executor: what starts runs; one that attests by itself has neither `attester` nor simulator.
+        executor_settings: the operator's settings of it.
     """
 
     def __init__(
@@ -80,8 +82,12 @@ class Stage:
         attester: str = NO_ATTESTER,
         trust: str = "",
         store: str | None = None,
+        executor: str = "process",
+        executor_settings: Mapping[str, str] | None = None,
     ) -> None:
         self._store = store
+        self._executor = executor
+        self._executor_settings = executor_settings or {}
         self.folder = folder
         self._scheme = "https" if secure else "http"
         self._program = program
@@ -196,9 +202,15 @@ class Stage:
 
     def _start(self) -> None:
         operator = self.folder / "operator"
-        simulate = self._attester == NO_ATTESTER
         self.engine = self._stack.enter_context(
-            local_engine(operator, simulate=simulate, parallel=1, attester=self._attester)
+            local_engine(
+                operator,
+                simulate=self._attester == NO_ATTESTER and not self._trust,
+                parallel=1,
+                executor=self._executor,
+                executor_settings=self._executor_settings,
+                attester=self._attester,
+            )
         )
         anywhere = f"{self._scheme}://127.0.0.1:0"
         here, gateway = anywhere, None
