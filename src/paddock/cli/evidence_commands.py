@@ -31,7 +31,7 @@ from paddock.evidence.claims import Claims, EvidenceSet
 from paddock.evidence.collateral import Collateral
 from paddock.evidence.event_log import confirm_cc_event_log
 from paddock.evidence.provider import verify_evidence
-from paddock.evidence.trust import BUILT_IN, SimulatedTrust, TrustPolicy, VendorTrust
+from paddock.evidence.trust import BUILT_IN, SgxTrust, SimulatedTrust, TrustPolicy, VendorTrust
 from paddock.evidence.vector import tier_of, trust_vector, worst
 from paddock.party.files import write_bytes
 
@@ -241,7 +241,8 @@ def _section(name: str, options: _Options) -> VendorTrust | SimulatedTrust:
     if name == "simulated":
         return SimulatedTrust(keys=options.roots, **common)
     roots = [read_root(text) for text in options.roots]
-    return VendorTrust(roots=roots, require_revocation=options.require_revocation, **common)
+    kind = SgxTrust if name == "sgx" else VendorTrust
+    return kind(roots=roots, require_revocation=options.require_revocation, **common)
 
 
 def _time(text: str | None) -> datetime:

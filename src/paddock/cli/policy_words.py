@@ -20,6 +20,7 @@ from paddock.evidence.trust import (
     HostTrust,
     LevelTrust,
     ProviderTrust,
+    SgxTrust,
     SimulatedTrust,
     TrustPolicy,
     VendorTrust,
@@ -218,6 +219,8 @@ def _section(name: str, policy: TrustPolicy) -> list[str]:
             "every certificate must be covered by a current one" if section.require_revocation else "used where at hand"
         )
         lines.append(f"  revocation lists: {how}")
+        if isinstance(section, SgxTrust):
+            lines.append(f"  signed by: {', '.join(section.signers) or 'anybody'}")
     elif isinstance(section, SimulatedTrust):
         lines += [f"  accepts the simulator {key}" for key in section.keys] or ["  names no simulator: refuses all"]
     elif isinstance(section, HostTrust):
@@ -252,7 +255,7 @@ def as_json(policy: TrustPolicy) -> dict[str, Any]:
     }
 
 
-_SECTIONS: Mapping[str, type[ProviderTrust]] = MappingProxyType({"simulated": SimulatedTrust, "host": HostTrust})
+_SECTIONS: Mapping[str, type[ProviderTrust]] = MappingProxyType({"sgx": SgxTrust, "simulated": SimulatedTrust, "host": HostTrust})
 
 # --- template -----------------------------------------------------------------------------------------------------
 

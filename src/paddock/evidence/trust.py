@@ -62,6 +62,17 @@ class VendorTrust(ProviderTrust):
     require_revocation: bool = False
 
 
+class SgxTrust(VendorTrust):
+    """Intel SGX's section.
+
+    Args:
+        signers: who may have signed the enclave, as MRSIGNER (64 hex digits). Where none stands here everybody may, for the
+            measurement says what runs; name them for enclaves that read what their signer can seal (Occlum).
+    """
+
+    signers: list[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = []
+
+
 class SimulatedTrust(ProviderTrust):
     """Simulators whose evidence is accepted: their Ed25519 public keys as 64 hex digits."""
 
@@ -103,7 +114,7 @@ class TrustPolicy(_Strict):
     levels: dict[Literal["L1", "L2", "L3", "L4", "L5"], LevelTrust] = {}
     simulated: SimulatedTrust | None = None
     host: HostTrust | None = None
-    sgx: VendorTrust | None = None
+    sgx: SgxTrust | None = None
     tdx: VendorTrust | None = None
     snp: VendorTrust | None = None
     nitro: VendorTrust | None = None

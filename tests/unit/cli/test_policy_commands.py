@@ -12,6 +12,7 @@ from paddock.evidence.roots import named_root, root_names
 from paddock.evidence.trust import (
     BUILT_IN,
     LevelTrust,
+    SgxTrust,
     SimulatedTrust,
     TrustPolicy,
     VendorTrust,
@@ -139,13 +140,14 @@ def test_the_template_explains_every_member_and_accepts_nothing() -> None:
 def test_every_member_of_the_policy_has_an_explanation() -> None:
     assert set(members(TrustPolicy)) >= set(TrustPolicy.model_fields) - set(BUILT_IN)
     assert set(members(VendorTrust)) == set(VendorTrust.model_fields)
+    assert set(members(SgxTrust)) == set(SgxTrust.model_fields)
     assert set(members(LevelTrust)) == set(LevelTrust.model_fields)
 
 
 def test_the_template_is_a_policy_when_the_signs_are_taken_away() -> None:
     read = read_trust_policy(re.sub(r"^#(?=[a-z_]+ = |\[)", "", template(), flags=re.MULTILINE))
     assert read.configured() == [*BUILT_IN, "name"]
-    defaults = VendorTrust(roots=["intel-sgx"])
+    defaults = SgxTrust(roots=["intel-sgx"])
     assert read.sgx == defaults
     assert read.max_age_seconds == TrustPolicy().max_age_seconds
 
@@ -167,7 +169,7 @@ def test_comments_and_what_else_stands_there_stay(home: Path) -> None:
     assert after.startswith(before.rstrip("\n"))
     read = read_trust_policy(after)
     assert read.max_collateral_age_seconds == 86_400
-    assert read.sgx == VendorTrust(
+    assert read.sgx == SgxTrust(
         roots=["intel-sgx"],
         tcb_statuses=["UpToDate", "SWHardeningNeeded"],
         allow=["smt"],

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 
 from paddock.errors import DebugRefused, EvidenceNotTrusted, SignatureRefused, TcbRefused
 from paddock.evidence import Collateral, TrustPolicy, verify_evidence
@@ -13,13 +14,13 @@ from paddock.evidence.claims import registers_digest
 from paddock.evidence.providers.intel_quote import read_enclave_report, read_quote
 from paddock.evidence.providers.intel_verify import check_signatures
 from paddock.evidence.providers.sgx import SgxProvider, enclave_settings
-from paddock.evidence.trust import VendorTrust
+from paddock.evidence.trust import SgxTrust
 from tests.evidence.intel import RECORDED_NOW, recorded_collateral, recorded_evidence, recorded_quote
 from tests.evidence.sgx import RECORDED
 from tests.fixtures.cast import NOW
 from tests.fixtures.vendors.intel import MRENCLAVE, MRSIGNER, IntelMaker, enclave_report
 
-INTEL = VendorTrust(roots=["intel-sgx"])
+INTEL = SgxTrust(roots=["intel-sgx"])
 REPORT = bytes(range(64))
 
 
@@ -71,6 +72,23 @@ def test_a5_the_recorded_debug_enclave_is_genuine_and_refused() -> None:
             verify_evidence(
                 recorded_evidence("sgx/occlum_quote_v3"), policy=everything, collateral=collateral, now=RECORDED_NOW
             )
+
+
+def test_a11_an_enclave_of_another_signer_is_refused_where_signers_are_named() -> None:
+    maker, now = IntelMaker("sgx"), datetime.now(UTC)
+
+    def judge(signers: list[str]) -> str:
+        evidence, policy = maker.evidence(REPORT), maker.policy(signers=signers)
+        return verify_evidence(evidence, policy=policy, collateral=maker.collateral(now), now=now).measurement
+
+    measurement = judge([])
+    assert judge([MRSIGNER.hex()]) == measurement
+    assert judge(["00" * 32, MRSIGNER.hex()]) == measurement
+    with pytest.raises(EvidenceNotTrusted, match=MRSIGNER.hex()):
+        judge(["00" * 32])
+    for text in (MRSIGNER.hex().upper(), "00", "", MRSIGNER.hex() + " "):
+        with pytest.raises(ValidationError):
+            judge([text])
 
 
 def test_a_changed_debug_enclave_is_refused_for_the_change() -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from paddock.errors import EvidenceNotTrusted
 from paddock.evidence.claims import Claims, registers_digest
 from paddock.evidence.collateral import Collateral, CollateralNeed
 from paddock.evidence.providers.intel import needs
 from paddock.evidence.providers.intel_quote import SGX, EnclaveReport, looks_like_quote, read_enclave_report, read_quote
 from paddock.evidence.providers.intel_verify import judge
-from paddock.evidence.trust import VendorTrust
+from paddock.evidence.trust import SgxTrust
 
 MEDIA_TYPE = "application/vnd.paddock.sgx-quote.v1"
 _DEBUG = 1 << 1
@@ -28,7 +29,7 @@ class SgxProvider:
     name = SGX
     media_type = MEDIA_TYPE
     simulated = False
-    trust_type = VendorTrust
+    trust_type = SgxTrust
 
     def recognises(self, body: bytes) -> bool:
         """See `EvidenceProvider.recognises`."""
@@ -38,7 +39,7 @@ class SgxProvider:
         """See `EvidenceProvider.needs`."""
         return needs(read_quote(body, SGX), SGX)
 
-    def verify(self, body: bytes, *, trust: VendorTrust, collateral: Collateral, now: datetime) -> Claims:
+    def verify(self, body: bytes, *, trust: SgxTrust, collateral: Collateral, now: datetime) -> Claims:
         """Verify an enclave's quote; see `EvidenceProvider.verify` and `intel_verify.judge`."""
         quote = read_quote(body, SGX)
         report = read_enclave_report(quote.report)
@@ -50,6 +51,10 @@ class SgxProvider:
             collateral=collateral,
             now=now,
         )
+        if trust.signers and report.mrsigner.hex() not in trust.signers:  # A-11
+            raise EvidenceNotTrusted(
+                f"The enclave was signed by {report.mrsigner.hex()}, whom [sgx] signers does not name."
+            )
         registers = {"mrenclave": report.mrenclave.hex()}
         return Claims(
             provider=self.name,
