@@ -120,7 +120,8 @@ class Execution:
         log = threading.Thread(target=self._keep_log, args=(process,), name="log", daemon=True)
         log.start()
         final = self._read(process)
-        self._finish()
+        # Without a last word, how it ends is the only thing that it tells: a wrapper may follow what it started.
+        self._finish(_LEAVE_SECONDS if final is not None else self.limits.grace_seconds)
         reaper.join()
         log.join(_POLL_SECONDS)
         if final is None:
@@ -193,9 +194,9 @@ class Execution:
                 self._deliver(event)
         return _failed(RunSpokeBadly("It sent too many events."))
 
-    def _finish(self) -> None:
+    def _finish(self, seconds: float) -> None:
         # What it promised is done before its last word, so it gets a moment to leave and no more.
-        self._gone.wait(_LEAVE_SECONDS)
+        self._gone.wait(seconds)
         self._signal(signal.SIGKILL)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
