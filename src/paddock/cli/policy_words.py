@@ -255,7 +255,9 @@ def as_json(policy: TrustPolicy) -> dict[str, Any]:
     }
 
 
-_SECTIONS: Mapping[str, type[ProviderTrust]] = MappingProxyType({"sgx": SgxTrust, "simulated": SimulatedTrust, "host": HostTrust})
+_SECTIONS: Mapping[str, type[ProviderTrust]] = MappingProxyType(
+    {"sgx": SgxTrust, "simulated": SimulatedTrust, "host": HostTrust}
+)
 
 # --- template -----------------------------------------------------------------------------------------------------
 
