@@ -46,8 +46,6 @@ def limits(ceilings: Ceilings) -> dict[int, int]:
         resource.RLIMIT_FSIZE: ceilings.file_bytes,
         resource.RLIMIT_CPU: ceilings.cpu_seconds,
         resource.RLIMIT_NOFILE: _OPEN_FILES,
-        # 1 and not 0: a handler of core dumps that is a program ignores 0, and is not started with 1 (core(5)).
-        resource.RLIMIT_CORE: 1,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_NICE: 0,

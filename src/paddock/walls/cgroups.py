@@ -103,10 +103,19 @@ _OPTIONAL = frozenset({"memory.swappiness", "memory.swap.max", "memory.oom.group
 """Not in every kernel; the ceilings hold without them."""
 
 
+def _remove_left(above: Path) -> None:
+    """Groups of supervisors that were killed: nobody is in them, and nobody else will take them away."""
+    for folder in above.glob("paddock-*-*"):
+        if not Path(f"/proc/{folder.name.split('-')[1]}").exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
 def _made(wanted: dict[Path, dict[str, int]]) -> ControlGroup | None:
     made: list[Path] = []
     try:
         for folder, settings in wanted.items():
+            _remove_left(folder.parent)
             folder.mkdir()
             made.append(folder)
             for setting, value in settings.items():

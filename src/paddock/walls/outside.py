@@ -41,7 +41,9 @@ def main(argument: str) -> int:
     """Become bubblewrap; an exit status only when that cannot be done."""
     plan: dict[str, Any] = json.loads(argument)
     try:
-        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # W-8; why it is not 0 is said in `ceilings`
+        if plan["dumps"]:
+            # W-8: a handler of core dumps that is a program ignores 0, and is not started with 1 (core(5)).
+            resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         for processes in plan["cgroups"]:
             Path(processes).write_text("0", encoding="ascii")  # W-7: joined before anything of the job exists
         with contextlib.suppress(OSError):

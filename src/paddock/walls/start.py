@@ -182,6 +182,8 @@ def _spawn(plan: dict[str, Any], passed: list[int], log: int | None, defences: D
     if Defence.ENVIRONMENT not in defences:
         environment = {**os.environ, **environment}
     close = Defence.DESCRIPTORS in defences
+    for descriptor in () if close else passed:
+        os.set_inheritable(descriptor, True)
     try:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and file, no shell
             [sys.executable, "-I", "-S", str(_OUTSIDE), json.dumps(plan)],
@@ -228,6 +230,7 @@ def _plan(
     return {
         "parent": os.getpid(),
         "cgroups": [] if group is None else group.joined_by(),
+        "dumps": Defence.DUMPS in defences,
         "user": _job_user() if os.geteuid() == 0 and Defence.ORDINARY_USER in defences else None,
         "channel": channel,
         "before": flags,
@@ -264,17 +267,15 @@ def _namespaces(defences: Defences) -> Iterator[str]:
 
 def _image_mounts(image: Image, defences: Defences) -> list[list[Any]]:
     flag = "--ro-bind" if Defence.READ_ONLY in defences else "--bind"
-    if Defence.IMAGE not in defences:
-        return [[flag, "/", "/", False]]
-    return [[flag, str(each.source), str(each.target), False] for each in image.bindings]
+    mounts = [[flag, str(each.source), str(each.target), False] for each in image.bindings]
+    return mounts if Defence.IMAGE in defences else [*mounts, [flag, "/", "/host", False]]
 
 
 def _inner_mounts(image: Image, ceilings: Ceilings, defences: Defences) -> Iterator[str]:
     """W-2: what is inside beside the image and the inputs, and where alone a job writes."""
     size = ("--size", str(ceilings.scratch_bytes)) if Defence.SCRATCH_SIZE in defences else ()
-    if Defence.IMAGE in defences:
-        for link in image.links:
-            yield from ("--symlink", link.leads_to, str(link.target))
+    for link in image.links:
+        yield from ("--symlink", link.leads_to, str(link.target))
     yield from ("--proc", _PROCESSES)
     if Defence.DEVICES in defences:
         yield from ("--perms", "0755", "--size", "65536", "--tmpfs", "/dev")

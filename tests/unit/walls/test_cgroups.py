@@ -56,3 +56,12 @@ def test_the_kernels_word_of_memory_is_read_in_both_versions(tmp_path: Path) -> 
         folder.mkdir()
         (folder / name).write_text(text)
         assert ControlGroup((folder,)).memory_ran_out() is ended
+
+
+def test_groups_of_killed_supervisors_are_removed(tmp_path: Path) -> None:
+    for name in ("memory", "pids"):
+        (tmp_path / name / "paddock-999999999-00000000").mkdir(parents=True)
+        (tmp_path / name / "paddock-1-00000000").mkdir()
+    make_group(SMALL, tmp_path, "4:memory:/\n8:pids:/\n")
+    assert not list(tmp_path.glob("*/paddock-999999999-*"))
+    assert len(list(tmp_path.glob("*/paddock-1-*"))) == 2
