@@ -19,8 +19,9 @@ def write_page(made: str) -> list[str]:
         made,
         "",
         f"{len(attacks)} attacks, each really carried out by the tests, twice: with the one check taken away that stops it,",
-        "where it must succeed, and with everything in place, at every level that claims it, where it must be refused by the",
-        "error that stands here; `NOTHING` says that what the attacker looked for was not there. `paddock demo attacks` carries out ten of them before your eyes.",
+        "where it must succeed, and with everything in place, at the levels that claim it, where it must be refused by the",
+        "error that stands here. `NOTHING` says that what the attacker looked for was not there. `paddock demo attacks` carries",
+        "some of them out before your eyes.",
         "",
         "## Level by level",
         "",
@@ -43,10 +44,14 @@ def _by_level(attacks: Iterable[Attack]) -> Iterator[str]:
         for level in Level:
             cell = each.claims[level]
             number = f" [{reasons.setdefault(cell.reason, len(reasons) + 1)}]" if cell.reason else ""
-            cells.append(_SHORT[cell.mark] + number)
+            same = (
+                " =" if each.alike and cell.mark is Mark.REFUSED and level is not each.levels(Mark.REFUSED)[0] else ""
+            )
+            cells.append(_SHORT[cell.mark] + number + same)
         yield f"| {_link(each)} | {' | '.join(cells)} |"
     yield ""
-    yield "*refused*: claimed, and shown by a test. *open*: not claimed, and a test shows that it succeeds. *–*: not claimed."
+    yield "*refused*: claimed, and shown by a test. *refused =*: claimed, by the very code that is shown at the first such level."
+    yield "*open*: not claimed, and a test shows that it succeeds. *–*: not claimed."
     yield "*no way in*: what is attacked does not exist at that level."
     yield ""
     yield from (f"{number}. {_cell(reason)}." for reason, number in reasons.items())
