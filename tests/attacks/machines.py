@@ -178,14 +178,13 @@ def environment_of_the_process(ground: Ground) -> str | Outcome:
     Actor.HOST,
     "values of the data in an error's words",
     what="The host gives a run reason to fail and reads from the error what the job found in the data.",
-    stops="At L4 and L5 a job's error shows the host its code alone; its words are sealed to the parties.",
+    stops="From L2 on a job's error shows the host its code alone; its words are sealed to the parties.",
     enforced=("enclave.__main__", "contract.levels"),
     rules=("L-5", "V-12"),
     threats=(25,),
     codes=(NOTHING,),
     claims=at_levels(
-        (Level.L4, Level.L5),
-        **{name: succeeds("the host's log may hold words of the job there") for name in ("L1", "L2", "L3")},
+        (Level.L2, Level.L3, Level.L4, Level.L5), L1=succeeds("the host's log may hold words of the job there")
     ),
     off=lambda: instead(enclave, "LEVELS", _AllTold()),
     residual="That a run failed, when, and with which code, is public at every level.",
