@@ -1492,6 +1492,66 @@ class NumbersRefused(JobRefused):
     )
 
 
+class GatewayBreached(JobRefused):
+    """A job sent its gateway what no job may send."""
+
+    code = "E-JOB-11"
+    action = (
+        "The job was ended and nothing of it left. Look at the code that the contract pins before you run it again."
+    )
+
+
+class JobEnded(JobRefused):
+    """A job's process ended without a result."""
+
+    code = "E-JOB-12"
+    action = (
+        "Let its owner try it where its words can be read; memory, processes and scratch are limited by the contract."
+    )
+
+
+class OutputRefused(JobRefused):
+    """An output is not what the contract says that it is."""
+
+    code = "E-JOB-13"
+    action = "Nothing left. Correct the job, or have all sign a contract that gives the output another type."
+
+
+class OutputTooLarge(JobRefused):
+    """An output is larger than the contract allows."""
+
+    code = "E-JOB-14"
+    action = "Nothing left. Make the output smaller, or have all sign a contract that allows more."
+
+
+class ScriptFailed(JobRefused):
+    """A script ended with a failure."""
+
+    code = "E-JOB-15"
+    action = "Its last words went to the parties that the contract names for its log: paddock status RUN shows them."
+
+
+class PackagesMissing(JobRefused):
+    """The runtime lacks packages that a script needs."""
+
+    code = "E-JOB-16"
+    action = "Run it with a runtime that has them, or change the script; paddock measure --json lists what there is."
+
+
+class ScriptsUnavailable(Unavailable):
+    """Scripts cannot be run here."""
+
+    code = "E-JOB-17"
+    action = "Have the operator install bubblewrap (apt-get install bubblewrap), or run it elsewhere."
+
+
+class RunTooLong(RunRefused):
+    """The run took longer than the contract allows."""
+
+    code = "E-RUN-10"
+    action = "Make its work smaller, or have all sign a contract with a larger limits.run_seconds."
+
+
 class ForeignKeeper(PartyRefused):
     """Another party's keeper answers at your keeper's address."""
 

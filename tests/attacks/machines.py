@@ -24,6 +24,7 @@ from paddock.crypto.tls import TlsKey
 from paddock.enclave import __main__ as enclave
 from paddock.enclave import launch as launching
 from paddock.enclave.events import EventWriter
+from paddock.enclave.words import LastWords
 from paddock.errors import DataUnreadable, LaunchRefused, PeerRefused, StagingRefused
 from paddock.evidence import Collateral, tls
 from paddock.evidence.tls import ExpectedServer, Identity, TlsStatement, check_server, make_certificate, read_peer
@@ -194,7 +195,7 @@ def words_of_a_failure(ground: Ground) -> str | Outcome:
     launch = launching.Launch(
         run=RUN, contract=contract.envelope.to_dict(), store="", keepers={}, attester="none", checkpoints=[]
     )
-    enclave._fail(EventWriter(told), launch, contract, DataUnreadable(f"A value reads {MARKER}."))
+    enclave._fail(EventWriter(told), launch, contract, DataUnreadable(f"A value reads {MARKER}."), LastWords())
     if MARKER.encode() in told.getvalue():
         return _found("the error's words")
     return Outcome.refused(NOTHING, json.loads(told.getvalue())["error"]["code"])

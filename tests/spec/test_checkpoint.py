@@ -30,6 +30,7 @@ from paddock.hub.events import read_checkpoint
 from paddock.seal import DataKey, VolumeReader, in_order, write_volume
 from paddock.testing.stores import LIES, LyingStore, MemoryStore
 from tests.fixtures.cast import NAMES, RUN, Change, contract, merge, secret
+from tests.fixtures.surroundings import surroundings
 
 OTHER_RUN = "f" * 32
 MADE: Made = {"training.weights": {"weights.safetensors": b"w" * 5000, "a/b": b""}, "training.curve": {}}
@@ -300,6 +301,9 @@ class _Job:
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         pass
 
+    def outputs_of(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.outputs
+
     def run(self, context: Any) -> dict[str, dict[str, bytes]]:
         state = context.checkpoints.latest()
         kept = None if state is None else {name: state.open(name).read() for name in state.names()}
@@ -322,12 +326,8 @@ def test_k6_finished_steps_are_not_done_again_and_state_is_its_steps_own(
     found = run_steps(
         kept.agreed.terms,
         {name: MadeFiles({}) for name in kept.agreed.terms.inputs},
-        memory_limit_bytes=1 << 30,
-        check=lambda: None,
-        progress=lambda *_: None,
-        entered=lambda each: entered.append(each.name),
-        checkpoints=later.checkpoints,
-        resumed=later.checkpoints.newest(kept.hints()),
+        surroundings(kept.agreed.terms, later.checkpoints, entered),
+        later.checkpoints.newest(kept.hints()),
     )
     assert entered == names[names.index(step) :]
     assert [state for _, state in seen] == [{"own": b"state"}, *[None] * (len(entered) - 1)]

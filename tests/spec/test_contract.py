@@ -47,6 +47,7 @@ from paddock.enclave.numbers import NumberControl
 from paddock.enclave.outputs import seal_outputs
 from paddock.enclave.run import _open_inputs
 from paddock.enclave.steps import run_steps
+from paddock.enclave.words import LastWords
 from paddock.errors import (
     ContractSignatureRefused,
     FingerprintMismatch,
@@ -86,6 +87,7 @@ from tests.fixtures.cast import (
     terms,
     terms_dict,
 )
+from tests.fixtures.surroundings import surroundings
 
 Value = dict[str, Any]
 
@@ -679,16 +681,8 @@ def test_l2_the_enclave_asks_again_before_the_first_step() -> None:
 
 def _enter(raised: Terms, entered: list[str]) -> None:
     """Begin a run's steps as the enclave does."""
-    run_steps(
-        raised,
-        {},
-        memory_limit_bytes=1 << 30,
-        check=lambda: None,
-        progress=lambda *_: None,
-        entered=lambda step: entered.append(step.name),
-        checkpoints=RunCheckpoints(contract(), RUN, None, MemoryStore(), EventWriter(io.BytesIO())),
-        resumed=None,
-    )
+    checkpoints = RunCheckpoints(contract(), RUN, None, MemoryStore(), EventWriter(io.BytesIO()))
+    run_steps(raised, {}, surroundings(raised, checkpoints, entered), None)
 
 
 def test_l8_no_free_text_leaves_where_the_level_takes_none() -> None:
@@ -840,7 +834,7 @@ def _failure(level: str, error: Any) -> dict[str, Any]:
     agreed = contract(lambda value: value.update(level=level))
     launch = Launch(run=RUN, contract=agreed.envelope.to_dict(), store="", keepers={}, attester="none", checkpoints=[])
     sink = io.BytesIO()
-    _fail(EventWriter(sink), launch, agreed, error)
+    _fail(EventWriter(sink), launch, agreed, error, LastWords())
     told: dict[str, Any] = json.loads(sink.getvalue())
     return told
 
@@ -857,8 +851,8 @@ def test_l5_the_host_reads_no_words_of_a_job_where_it_sees_no_logs() -> None:
             contract=contract(merge(level=level)).id,
             run=RUN,
         )
-        assert opened.detail == words
-    assert _failure("L1", JobRefused(words))["sealed"] == []
+        assert opened.error.detail == words
+    assert _failure("L1", JobRefused(words))["error"]["detail"] == words
     assert _failure("L5", Unavailable("The disk is full."))["error"]["detail"] == "The disk is full."
 
 

@@ -454,7 +454,7 @@ def test_v12_a_failures_reason_opens_for_its_party_contract_and_run_alone() -> N
     north = member("north").keys.seal
     sealed = north.recipient.seal(message, failure_info(agreed.id, RUN))
     opened = open_failure(sealed, north, contract=agreed.id, run=RUN)
-    assert (type(opened), opened.detail) == (InternalFault, "KeyError.")
+    assert (type(opened.error), opened.error.detail, opened.log) == (InternalFault, "KeyError.", "")
     for key, contract_id, run in (
         (member("south").keys.seal, agreed.id, RUN),
         (north, OTHER, RUN),
@@ -470,7 +470,18 @@ def test_v12_every_failure_has_one_size_and_can_be_read(detail: str) -> None:
     assert len(message) == FAILURE_BYTES
     north = member("north").keys.seal
     sealed = north.recipient.seal(message, failure_info(OTHER, RUN))
-    assert type(open_failure(sealed, north, contract=OTHER, run=RUN)) is InternalFault
+    assert type(open_failure(sealed, north, contract=OTHER, run=RUN).error) is InternalFault
+
+
+@pytest.mark.parametrize("log", [b"x" * 10_000, "身\n".encode() * 3000, b"\xff\x00\x1b[2J" * 3000])
+def test_v12_the_end_of_a_log_goes_along_in_the_same_size(log: bytes) -> None:
+    message = failure_message(InternalFault("It failed."), log + b"\nlast line")
+    assert len(message) == FAILURE_BYTES
+    north = member("north").keys.seal
+    opened = open_failure(north.recipient.seal(message, failure_info(OTHER, RUN)), north, contract=OTHER, run=RUN)
+    assert opened.error.detail == "It failed."
+    assert opened.log.endswith("\nlast line")
+    assert "\x1b" not in opened.log
 
 
 def test_v12_a_failure_that_the_host_invented_cannot_speak_in_its_own_words_of_what_to_do() -> None:
@@ -478,8 +489,8 @@ def test_v12_a_failure_that_the_host_invented_cannot_speak_in_its_own_words_of_w
     for code, detail in (("E-NONE-99", "x\x1b[2J"), ("E-RUN-05", "pay mallory\r\n")):
         forged = canonical({"code": code, "detail": detail, "action": "send your key to mallory"})
         opened = open_failure(north.recipient.seal(forged, failure_info(OTHER, RUN)), north, contract=OTHER, run=RUN)
-        assert "mallory" not in opened.action
-        assert opened.detail.isprintable()
+        assert "mallory" not in opened.error.action
+        assert opened.error.detail.isprintable()
     garbage = north.recipient.seal(b"\xff" * FAILURE_BYTES, failure_info(OTHER, RUN))
     with pytest.raises(ProgressRefused):
         open_failure(garbage, north, contract=OTHER, run=RUN)

@@ -189,6 +189,9 @@ def _queued(party: Party, number: str, *, follow_it: bool, json_output: bool) ->
 def _followed(party: Party, number: str, *, json_output: bool) -> None:
     seen = follow_on_screen(party, number, quiet=json_output)
     if seen.error is not None:
+        if seen.log:
+            notice("[bold]the end of what the script printed:[/]")
+            notice(plain(seen.log))
         raise seen.error
     if seen.state != "succeeded":
         raise RunEnded(f"Run {number} is {seen.state}.")

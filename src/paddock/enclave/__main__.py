@@ -10,6 +10,7 @@ from paddock.enclave.boot import harden, take_channel
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import MAX_LAUNCH_BYTES, Launch, read_launch
 from paddock.enclave.run import open_contract, perform
+from paddock.enclave.words import LastWords
 from paddock.errors import InternalFault, JobRefused, PaddockError, ProgramRefused, Unavailable
 from paddock.receipt.failure import failure_info, failure_message
 
@@ -19,37 +20,44 @@ def main() -> int:
     locked = harden()
     source, sink = take_channel()
     events = EventWriter(sink)
+    words = LastWords()
     launch: Launch | None = None
     contract: SignedContract | None = None
     try:
         launch = read_launch(source.readline(MAX_LAUNCH_BYTES))
         contract = open_contract(launch)
         events.phase("booted", memory_locked=locked)
-        events.receipt(perform(launch, contract, events))
+        events.receipt(perform(launch, contract, events, words))
     except PaddockError as error:
-        return _fail(events, launch, contract, error)
+        return _fail(events, launch, contract, error, words)
     except OSError as error:
         # A full or failing disk or network outside: its number is public, its path is not.
-        return _fail(events, launch, contract, Unavailable(f"The system answered with error {error.errno}."))
+        return _fail(events, launch, contract, Unavailable(f"The system answered with error {error.errno}."), words)
     except MemoryError:
-        return _fail(events, launch, contract, InternalFault("Memory ran out."))
+        return _fail(events, launch, contract, InternalFault("Memory ran out."), words)
     except Exception as error:  # noqa: BLE001 - the last line: a fault of ours may carry data in its words, so only its kind is told
-        return _fail(events, launch, contract, InternalFault(f"{type(error).__name__}."))
+        return _fail(events, launch, contract, InternalFault(f"{type(error).__name__}."), words)
     return 0
 
 
-def _fail(events: EventWriter, launch: Launch | None, contract: SignedContract | None, error: PaddockError) -> int:
+def _fail(
+    events: EventWriter,
+    launch: Launch | None,
+    contract: SignedContract | None,
+    error: PaddockError,
+    words: LastWords,
+) -> int:
     if launch is None or contract is None or not isinstance(error, JobRefused | ProgramRefused):
-        events.failed(error, [])
-        return error.exit_code
-    if LEVELS[contract.terms.level].host_sees_logs:
         events.failed(error, [])
         return error.exit_code
     # L-5, V-12: what a job found wrong may say something of the data: only the parties read it.
     info = failure_info(contract.id, launch.run)
-    message = failure_message(error)
-    parties = [party.keys.public() for party in contract.terms.parties.values()]
-    events.failed(type(error)(), [(keys.fingerprint(), keys.seal.seal(message, info)) for keys in parties])
+    sealed = []
+    for name, party in contract.terms.parties.items():
+        keys = party.keys.public()
+        message = failure_message(error, words.log_for(contract.terms, name))
+        sealed.append((keys.fingerprint(), keys.seal.seal(message, info)))
+    events.failed(error if LEVELS[contract.terms.level].host_sees_logs else type(error)(), sealed)
     return error.exit_code
 
 

@@ -16,22 +16,26 @@ from functools import partial
 
 from paddock.attest import NO_ATTESTER, collect
 from paddock.channel import pinned
-from paddock.contract.levels import LEVELS, Tee, check_evidence_allowed, check_padding
+from paddock.contract.levels import LEVELS, Tee, check_evidence_allowed, check_padding, is_built_in
 from paddock.contract.signing import SignedContract, verify_contract
-from paddock.contract.terms import InputTerms, check_level
+from paddock.contract.terms import InputTerms, Terms, check_level
 from paddock.crypto.digest import b64, sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
 from paddock.crypto.moment import write_moment
 from paddock.enclave.checkpoints import Resumed, RunCheckpoints
+from paddock.enclave.control import controlled
+from paddock.enclave.deadline import Deadline
 from paddock.enclave.events import EventWriter
 from paddock.enclave.keepers import Granted, Keepers
 from paddock.enclave.launch import Launch
 from paddock.enclave.leases import Leases
 from paddock.enclave.outputs import seal_outputs
 from paddock.enclave.progress import ProgressSealer
-from paddock.enclave.steps import run_steps
+from paddock.enclave.steps import Surroundings, run_steps
 from paddock.enclave.views import open_views
+from paddock.enclave.words import LastWords
+from paddock.enclave.workers import Ready, Workers, in_process
 from paddock.errors import EvidenceMissing, MeasurementRefused, SimulatedRefused
 from paddock.evidence.binding import Binding
 from paddock.evidence.claims import EvidenceSet
@@ -41,47 +45,65 @@ from paddock.seal import DataKey, VolumeReader
 from paddock.store import Store, open_store
 
 
-def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> Envelope:
+def perform(
+    launch: Launch, contract: SignedContract, events: EventWriter, words: LastWords, ready: Ready | None = None
+) -> Envelope:
     """Carry out a run and return its signed receipt.
 
     1. Fresh run keys. 2. A challenge from every keeper, bound with contract, run and keys into one piece of evidence.
     3. Every keeper releases its party's data keys, sealed to the run key, and a lease. 4. Inputs are opened: ciphertext
     outside, files inside. 5. The steps run, from the newest checkpoint of an
-    earlier attempt if there is one, while leases are renewed. 6. Outputs are sealed and stored; nobody can open
-    them yet. 7. A last lease from every keeper; then the receipt, which alone holds the outputs' wrapped keys.
+    earlier attempt if there is one, while leases are renewed. 6. Outputs are held against the contract, sealed and
+    stored; nobody can open them yet. 7. A last lease from every keeper; then the receipt, which alone holds the outputs' wrapped keys.
+
+    Args:
+        launch: from the host; not trusted.
+        contract: what all signed.
+        events: what the host is told.
+        words: takes what a script printed that failed.
+        ready: a worker that waited for this run.
 
     Raises:
         PaddockError: the step that failed; nothing readable was left behind.
     """
     started = datetime.now(UTC)
-    check_level(contract.terms)  # L-2, L-8, L-9: before anything is asked for
+    terms = contract.terms
+    check_level(terms)  # L-2, L-8, L-9: before anything is asked for
+    deadline = Deadline(terms.limits.run_seconds)
     # 1.
     keys = PrivateKeys.generate()
-    # 2. to 4. Meanwhile the engine loads, which takes seconds and needs no secret. It must load on this thread: elsewhere
-    # PaddlePaddle would leave this one without its dynamic mode.
-    with ThreadPoolExecutor(1) as pool:
-        proving = pool.submit(_prove, launch, contract, keys, events)
-        importlib.import_module("paddock.jobs.engine")
-        proved = proving.result()
-    # 5.
-    progress = ProgressSealer(contract, launch.run, keys, events)
-    with ExitStack() as views:
-        views.callback(progress.close)
+    with ExitStack() as stack:
+        workers = Workers(terms.level, terms.limits, ready)
+        stack.callback(workers.close)
+        # 2. to 4. Meanwhile the engine loads, where the first job will run: that takes seconds and needs no secret.
+        with ThreadPoolExecutor(1) as pool:
+            proving = pool.submit(_prove, launch, contract, keys, events)
+            _get_ready(terms, workers)
+            proved = proving.result()
+
+        def check() -> None:
+            proved.leases.check()
+            deadline.check()
+
+        # 5.
+        progress = ProgressSealer(contract, launch.run, keys, events)
+        stack.callback(progress.close)
         resumed = proved.checkpoints.newest(launch.checkpoints)
-        inputs, room = open_views(contract.terms, proved.inputs, views)
-        made = run_steps(
-            contract.terms,
-            inputs,
+        inputs, room = open_views(terms, proved.inputs, stack)
+        around = Surroundings(
             memory_limit_bytes=room,
-            check=proved.leases.check,
+            check=check,
             progress=lambda step, value: progress.report(step, value.step, value.total, value.values),
             entered=lambda step: events.phase("running", step=step.name, kind=step.kind),
+            words=words.keep,
             checkpoints=proved.checkpoints,
-            resumed=resumed,
+            workers=workers,
         )
-    # 6.
-    events.phase("sealing")
-    outputs = seal_outputs(contract, launch.run, made, proved.store)
+        made = run_steps(terms, inputs, around, resumed)
+        # 6.
+        events.phase("sealing")
+        leaving = controlled(terms, made, inputs)
+    outputs = seal_outputs(contract, launch.run, leaving, proved.store)
     events.phase("uploaded", outputs=", ".join(sorted(outputs)))
     # 7.
     ended = datetime.now(UTC)
@@ -90,6 +112,15 @@ def perform(launch: Launch, contract: SignedContract, events: EventWriter) -> En
         contract=contract, proved=proved, resumed=resumed, leases=last, outputs=outputs, times=(started, ended)
     )
     return sign_receipt(receipt, keys)
+
+
+def _get_ready(terms: Terms, workers: Workers) -> None:
+    first = terms.steps[0]
+    if not in_process(terms.level, built_in=is_built_in(first.kind)):
+        workers.start_ahead(first)
+    else:
+        # On this thread: loaded by another one, PaddlePaddle would leave this one without its dynamic mode.
+        importlib.import_module("paddock.jobs.engine")
 
 
 def open_contract(launch: Launch) -> SignedContract:

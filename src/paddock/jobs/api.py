@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 
@@ -21,6 +22,12 @@ class Files(Protocol):
     def open(self, name: str) -> BinaryIO:
         """The file's content from its beginning."""
         ...
+
+
+class PathFiles(Files, Protocol):
+    """Files that stand below a folder as well, where a job that takes paths finds them."""
+
+    path: PurePosixPath | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,10 @@ class NoCheckpoints:
         return None
 
 
+Content = bytes | Path
+"""A file's content, or the file itself where a job wrote it."""
+
+
 @dataclass(frozen=True)
 class JobContext:
     """What a job is given.
@@ -80,6 +91,9 @@ class JobContext:
         check: called between batches; raises when the run must end.
         memory_limit_bytes: what data and tensors may take together.
         checkpoints: where a job of many steps keeps its state between two of them.
+        outputs: the names of those outputs that somebody takes, each with the bytes that its files may have together.
+        hand_out: takes an output by files that the job has written, where there are no plain bytes to return; also from
+            a job that goes on to fail. Only a job in a process of its own has it.
     """
 
     parameters: Mapping[str, Any]
@@ -88,6 +102,8 @@ class JobContext:
     check: Callable[[], None]
     memory_limit_bytes: int
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    hand_out: Callable[[str, Mapping[str, Path]], None] | None = None
 
 
 Outputs = dict[str, dict[str, bytes]]
@@ -115,6 +131,7 @@ class JobKind(Protocol):
     name: str
     roles: Mapping[str, Role]
     outputs: tuple[str, ...]
+    """What it yields whatever its parameters are."""
     takes_paths: bool
     """Whether it reads its inputs by path, as a party's script does, and not through `Files`."""
 
@@ -124,6 +141,10 @@ class JobKind(Protocol):
         Raises:
             ParametersRefused: what is wrong.
         """
+
+    def outputs_of(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names of all that a step with these parameters yields."""
+        ...
 
     def parameters_schema(self) -> dict[str, Any]:
         """The parameters as JSON schema."""

@@ -25,6 +25,10 @@ class EvaluateJob:
         """See `JobKind`."""
         read_parameters(EvaluateParameters, parameters)
 
+    def outputs_of(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all
+        """See `JobKind`."""
+        return self.outputs
+
     def parameters_schema(self) -> dict[str, Any]:
         """See `JobKind`."""
         return EvaluateParameters.model_json_schema()

@@ -28,6 +28,8 @@ class Followed:
     contract: str
     state: str = "queued"
     error: PaddockError | None = None
+    log: str = ""
+    """The end of what a script printed before it failed, if it is this party's to read. Nothing proves it."""
     messages: list[ProgressMessage] = field(default_factory=list)
     unproven: list[ProgressMessage] = field(default_factory=list)
     """Of attempts before the last one, as the host tells where each began: no receipt speaks for them."""
@@ -91,7 +93,7 @@ def _item(party: Party, seen: Followed, event: dict[str, Any]) -> Phase | Progre
     if kind == "phase":
         if event.get("phase") == "booted":
             # Another attempt, with a run key of its own: nothing will prove the numbers of the one before it (V-11).
-            seen.error, seen.next_sequence = None, 0
+            seen.error, seen.log, seen.next_sequence = None, "", 0
             seen.unproven += seen.messages
             seen.messages.clear()
         detail = event.get("detail")
@@ -104,7 +106,8 @@ def _item(party: Party, seen: Followed, event: dict[str, Any]) -> Phase | Progre
     key = party.home.keys.seal
     try:
         if kind == "failed":
-            seen.error = open_failure(sealed, key, contract=seen.contract, run=seen.run)
+            failure = open_failure(sealed, key, contract=seen.contract, run=seen.run)
+            seen.error, seen.log = failure.error, failure.log
             return None
         sequence = event.get("sequence")
         if kind != "progress" or not isinstance(sequence, int) or sequence < seen.next_sequence:

@@ -653,7 +653,7 @@ def check_steps(terms: Terms) -> None:
             said = ", ".join(sorted(unknown | missing))
             raise TermsRefused(f"Step '{step.name}' of kind {step.kind}: these inputs are unknown or missing: {said}.")
         _check_views(terms, step, impossible="direct" if kind.takes_paths else "mounted")
-        made.update(f"{step.name}.{output}" for output in kind.outputs)
+        made.update(f"{step.name}.{output}" for output in kind.outputs_of(step.parameters))
     for name, output in terms.outputs.items():
         if output.source not in made:
             raise TermsRefused(f"Output '{name}' comes from '{output.source}', which no step makes: {sorted(made)}.")

@@ -41,8 +41,9 @@ def main(argument: str) -> int:
     """Become bubblewrap; an exit status only when that cannot be done."""
     plan: dict[str, Any] = json.loads(argument)
     try:
-        if plan["dumps"]:
-            # W-8: a handler of core dumps that is a program ignores 0, and is not started with 1 (core(5)).
+        if plan["dumps"] and resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
+            # W-8: a handler of core dumps that is a program ignores 0, and is not started with 1 (core(5)). Whoever
+            # started the supervisor may have said 0, above which nothing goes; a job is not dumpable beside.
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         for processes in plan["cgroups"]:
             Path(processes).write_text("0", encoding="ascii")  # W-7: joined before anything of the job exists

@@ -1,0 +1,104 @@
+"""Files that a job hands out: checked as they come, before a byte is kept that the contract does not allow.
+
+Only bytes come, so there are no links, devices or modes among them. Source: docs/spec/gateway.md §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from paddock.errors import GatewayBreached, OutputTooLarge
+from paddock.gateway.frames import Buffer
+from paddock.gateway.messages import FileMessage, check_path
+
+MAX_FILES = 10_000
+"""Of one output."""
+
+Made = dict[str, dict[str, bytes]]
+"""Output's name to path to content."""
+
+
+class Intake:
+    """The files of one output, or of a job's state, as they come in.
+
+    Args:
+        name: of the output, for messages.
+        most_bytes: what they may have together.
+    """
+
+    def __init__(self, name: str, most_bytes: int) -> None:
+        self._name = name
+        self._left = most_bytes
+        self._folders: set[str] = set()
+        self._open: str | None = None
+        self._content = bytearray()
+        self._missing = 0
+        self.files: dict[str, bytes] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a file lacks pieces."""
+        return self._open is not None
+
+    def begin(self, message: FileMessage) -> None:
+        """Take a file's path and size.
+
+        Raises:
+            GatewayBreached: a path that none may have, one twice, a file that is also a folder, too many files (W-15).
+            OutputTooLarge: more bytes than are allowed (W-16).
+        """
+        path = check_path(message.path)
+        parents = {path[:at] for at, sign in enumerate(path) if sign == "/"}
+        # W-15
+        if path in self.files or path in self._folders or parents & self.files.keys():
+            raise GatewayBreached("A path twice, or a file that is also a folder.")
+        if len(self.files) >= MAX_FILES:
+            raise GatewayBreached(f"More than {MAX_FILES} files in '{self._name}'.")
+        if message.size > self._left:  # W-16
+            raise OutputTooLarge(f"'{self._name}' would be larger than it may be.")
+        self._folders |= parents
+        self._left -= message.size
+        self._missing = message.size
+        self._open, self._content = path, bytearray()
+        self._finish()
+
+    def piece(self, content: Buffer) -> None:
+        """Take the next bytes of the file that is open.
+
+        Raises:
+            GatewayBreached: none is open, the piece is empty, or longer than what is missing.
+        """
+        if self._open is None or not 0 < len(content) <= self._missing:
+            raise GatewayBreached("A piece that belongs to no file.")
+        self._content += content
+        self._missing -= len(content)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._open is not None and not self._missing:
+            self.files[self._open] = bytes(self._content)
+            self._open, self._content = None, bytearray()
+
+
+class Outputs:
+    """All outputs of one job.
+
+    Args:
+        most_bytes: the outputs that are taken, each with the bytes that it may have.
+    """
+
+    def __init__(self, most_bytes: Mapping[str, int]) -> None:
+        self._most_bytes = most_bytes
+        self.made: Made = {}
+
+    def begin(self, name: str) -> Intake:
+        """Where an output's files go.
+
+        Raises:
+            GatewayBreached: it is not one that is taken, or comes twice (W-14).
+        """
+        if name not in self._most_bytes or name in self.made:  # W-14
+            raise GatewayBreached("An output that nobody takes, or one twice.")
+        intake = Intake(name, self._most_bytes[name])
+        self.made[name] = intake.files
+        return intake
