@@ -67,15 +67,20 @@ def make_group(ceilings: Ceilings, root: Path = Path("/sys/fs/cgroup"), own: str
     rows = [row.split(":", 2) for row in own.splitlines() if row.count(":") >= 2]
     processes = ceilings.processes + _OWN_PROCESSES
     wanted: dict[Path, dict[str, int]] = {}
+    bounded = False
     for _, controllers, path in rows:
-        if controllers == "memory":
-            wanted[root / "memory" / path.lstrip("/") / name] = {
-                "memory.limit_in_bytes": ceilings.memory_bytes,
-                "memory.swappiness": 0,
-            }
-        elif controllers == "pids":
-            wanted[root / "pids" / path.lstrip("/") / name] = {"pids.max": processes}
-    if not wanted:
+        names = controllers.split(",")  # several may share one tree
+        settings: dict[str, int] = {}
+        if "memory" in names:
+            bounded = True
+            settings |= {"memory.limit_in_bytes": ceilings.memory_bytes, "memory.swappiness": 0}
+        if "pids" in names:
+            settings |= {"pids.max": processes}
+        if settings:
+            wanted[root / controllers / path.lstrip("/") / name] = settings
+    if not bounded:
+        # Without the memory of the whole job it is no group: the supervisor has to look at that itself.
+        wanted.clear()
         above = _delegated(root, rows)
         if above is None:
             return None

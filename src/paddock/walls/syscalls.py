@@ -24,13 +24,13 @@ ALLOWED = _named(
     """
     access alarm arch_prctl brk capget chdir chown clock_getres clock_gettime clock_nanosleep close close_range
     copy_file_range dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd
-    eventfd2 execve exit exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchown fchownat fcntl fdatasync
-    fgetxattr flistxattr flock fork fstat fstatfs fsync ftruncate futex futex_waitv futimesat get_mempolicy
+    eventfd2 execve exit exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchown fchownat fdatasync
+    fgetxattr flistxattr fork fstat fstatfs fsync ftruncate futex futex_waitv futimesat get_mempolicy
     get_robust_list getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid
     getpgrp getpid getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt
     gettid gettimeofday getuid getxattr kill landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown
     lgetxattr link linkat listxattr llistxattr lseek lstat madvise mbind membarrier mincore mkdir mkdirat mlock mlock2
-    mlockall mmap mprotect mremap msync munlock munlockall munmap nanosleep newfstatat pause pidfd_open
+    mlockall mprotect mremap msync munlock munlockall munmap nanosleep newfstatat pause pidfd_open
     pidfd_send_signal pipe pipe2 poll ppoll pread64 preadv preadv2 prlimit64 pselect6 pwrite64 pwritev pwritev2 read
     readahead readlink readlinkat readv recvfrom recvmmsg recvmsg rename renameat renameat2 restart_syscall rmdir rseq
     rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
@@ -56,7 +56,8 @@ REFUSED = _named(
     """
 )
 """Refused with EPERM. `clone3` and `openat2` are in none of the lists on purpose: their flags lie in memory, where no filter
-sees them, and libraries take the older calls when these do not exist."""
+sees them, and libraries take the older calls when these do not exist. So is `flock`: a lock on a file of the image, which may be
+taken on what can only be read, is seen by every other job of the machine. Libraries go on without one that does not exist."""
 
 KILLED = _named(
     """
@@ -103,6 +104,26 @@ _IOCTLS = (
     0x5451,  # FIOCLEX
 )
 
+_FILE_COMMANDS = (
+    0,  # F_DUPFD
+    1,  # F_GETFD
+    2,  # F_SETFD
+    3,  # F_GETFL
+    4,  # F_SETFL
+    6,  # F_SETLK
+    7,  # F_SETLKW
+    37,  # F_OFD_SETLK
+    38,  # F_OFD_SETLKW
+    1030,  # F_DUPFD_CLOEXEC
+    1031,  # F_SETPIPE_SZ
+    1032,  # F_GETPIPE_SZ
+    1034,  # F_GET_SEALS
+)
+"""Not among them: asking for others' locks (F_GETLK), for as with `flock` two jobs could speak by locks on files of the image: on
+these a job can only have locks that exclude no other's. And leases, which hold up whoever opens the file on this machine,
+and signals (F_SETOWN, F_SETSIG, F_NOTIFY)."""
+_MAP_HUGETLB = 0x40000
+
 CONDITIONAL: dict[str, tuple[tuple[Where, ...], ...]] = {
     "clone": ((Where(0, 0, _NEW_NAMESPACES),),),
     "chmod": ((Where(1, 0, _SET_ID_BITS),),),
@@ -111,6 +132,8 @@ CONDITIONAL: dict[str, tuple[tuple[Where, ...], ...]] = {
     "creat": ((Where(1, 0, _SET_ID_BITS),),),
     "open": ((Where(1, 0, _MAKES_FILE),), (Where(2, 0, _SET_ID_BITS),)),
     "openat": ((Where(2, 0, _MAKES_FILE),), (Where(3, 0, _SET_ID_BITS),)),
+    "fcntl": tuple((Where(1, command),) for command in _FILE_COMMANDS),
+    "mmap": ((Where(3, 0, _MAP_HUGETLB),),),  # huge pages are the machine's, and no ceiling counts them
     "personality": ((Where(0, _ANY),),),  # asks, changes nothing
     "prctl": (*((Where(0, option),) for option in _PRCTL_OPTIONS), (Where(0, _PR_SET_DUMPABLE), Where(1, 0))),
     "ioctl": tuple((Where(1, request),) for request in _IOCTLS),

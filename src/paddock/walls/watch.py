@@ -32,7 +32,8 @@ def memory_of(pid: int, folders: tuple[str, ...]) -> int:
         private += own
         shared += others
     if inside:
-        written = sum(_written(inside[-1], folder) for folder in folders)
+        # Seen through its first process, which is there as long as any: another may end while it is looked at.
+        written = sum(_written(inside[0], folder) for folder in folders)
     # What is mapped of a file is counted among its file system's.
     return private + max(shared, written)
 

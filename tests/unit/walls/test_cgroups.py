@@ -46,6 +46,22 @@ def test_what_cannot_be_made_whole_is_not_made(tmp_path: Path) -> None:
     assert make_group(SMALL, tmp_path, "") is None
 
 
+def test_a_group_that_does_not_bound_memory_is_none(tmp_path: Path) -> None:
+    """Else nobody would look at the memory of the whole job."""
+    (tmp_path / "pids").mkdir()
+    assert make_group(SMALL, tmp_path, "8:pids:/\n0::/\n") is None
+    assert not list((tmp_path / "pids").iterdir())
+
+
+def test_controllers_may_share_one_tree(tmp_path: Path) -> None:
+    (tmp_path / "memory,pids").mkdir()
+    group = make_group(SMALL, tmp_path, "4:memory,pids:/\n")
+    assert group is not None
+    (folder,) = group.folders
+    assert (folder / "memory.limit_in_bytes").read_text() == str(SMALL.memory_bytes)
+    assert int((folder / "pids.max").read_text()) >= SMALL.processes
+
+
 def test_the_kernels_word_of_memory_is_read_in_both_versions(tmp_path: Path) -> None:
     for name, text, ended in (
         ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", True),
