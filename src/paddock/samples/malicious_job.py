@@ -2,8 +2,8 @@
 
     python -I -m paddock.samples.malicious_job CHANNEL TRY [ARGUMENT…]
 
-It writes one JSON line to the descriptor CHANNEL: what it got, or the name of the error that stopped it. None of it does
-any harm: what it reads, it was told to read; what it starts, it ends; what it is given, it gives back.
+It writes one JSON line to the descriptor CHANNEL: what it got, or the name of the error that stopped it (`NOTHING`: what it
+looked for is not there). None of it does any harm: what it reads, it was told to read; what it starts, it ends; what it is given, it gives back.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def supervisor(pid: str) -> str:
 def environment(name: str) -> str:
     """Look for a secret of the service in its environment."""
     if name not in os.environ:
-        raise OSError(errno.ENOENT, "no such variable")
+        raise LookupError("no variable of that name")
     return f"{len(os.environ[name])} characters of {name}"
 
 
@@ -95,6 +95,8 @@ def main() -> int:
         told = {"got": TRIES[name](*arguments)}
     except OSError as error:
         told = {"refused": errno.errorcode.get(error.errno or 0, "OSERROR"), "said": error.strerror or ""}
+    except LookupError as error:
+        told = {"refused": "NOTHING", "said": str(error)}
     except MemoryError:
         told = {"refused": "ENOMEM", "said": "memory"}
     os.write(int(channel), json.dumps(told).encode("ascii") + b"\n")

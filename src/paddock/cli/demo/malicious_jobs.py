@@ -45,14 +45,14 @@ class JobAttack:
 
 JOB_ATTACKS = (
     JobAttack(
-        "job-network",
+        "job-tcp",
         "A job opens a connection to a server of the machine, to send out what it read.",
         "W-1, W-5",
         "network",
         lambda _folder, port: (str(port),),
     ),
     JobAttack(
-        "job-host-files",
+        "job-private-host-file",
         "A job reads a party's private key from the machine's disk.",
         "W-2, W-6",
         "files",
@@ -66,7 +66,7 @@ JOB_ATTACKS = (
         lambda _folder, _port: (str(os.getpid()),),
     ),
     JobAttack(
-        "job-environment",
+        "job-environment-secret",
         "A job looks for the service's secrets in its environment.",
         "W-4",
         "environment",
