@@ -25,7 +25,7 @@ from paddock.walls.cgroups import ControlGroup, make_group
 from paddock.walls.defences import ALL, Defence, Defences
 from paddock.walls.image import Binding, Image, installed_image
 from paddock.walls.seccomp import compiled_filter
-from paddock.walls.watch import memory_of
+from paddock.walls.watch import may_look, memory_of
 
 _HERE = Path(__file__).parent
 _INSIDE, _OUTSIDE = _HERE / "inside.py", _HERE / "outside.py"
@@ -170,9 +170,16 @@ def start_walled(
             for descriptor in far:
                 os.close(descriptor)
         undone.callback(_end, process)
-        walled = Walled(process.pid, process, _first_process(told), group)
+        first = _first_process(told)
+        watched = group is None and Defence.WATCH in defences
+        if watched and not may_look(process.pid):  # W-7
+            os.close(first)
+            raise WallsUnavailable(
+                "A job's memory can be neither limited nor looked at: let the service make control groups, or run as an ordinary user."
+            )
+        walled = Walled(process.pid, process, first, group)
         undone.pop_all()
-        if group is None and Defence.WATCH in defences:
+        if watched:
             walled.watch(ceilings.memory_bytes)
         return walled
 

@@ -38,6 +38,20 @@ def memory_of(pid: int, folders: tuple[str, ...]) -> int:
     return private + max(shared, written)
 
 
+def may_look(pid: int) -> bool:
+    """Whether this process is let look at what `memory_of` counts: else everything would count as nothing."""
+    try:
+        for first in _below(pid):
+            (_PROCESSES / str(first) / "smaps_rollup").read_bytes()
+            os.statvfs(_PROCESSES / str(first) / "root")
+            break
+    except PermissionError:
+        return False
+    except OSError:
+        pass  # it ended
+    return True
+
+
 def _below(pid: int) -> Iterator[int]:
     with contextlib.suppress(OSError):  # it ended while it was looked at
         for task in (_PROCESSES / str(pid) / "task").iterdir():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -167,6 +169,32 @@ with started('import time; f = open("f", "wb"); [f.write(bytes(1 << 20)) for _ i
     done = run_as_ordinary_user(program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True", "True", "True"]
+
+
+def test_without_a_way_to_see_its_memory_nothing_starts() -> None:
+    """As root without the right to trace, as in the frame of the executor `sandbox`, where no control group can be made."""
+    program = """
+import ctypes, os, sys
+if len(sys.argv) == 1:
+    ctypes.CDLL(None).prctl(24, 19, 0, 0, 0)  # CAP_SYS_PTRACE out of the bounding set, and so out of what comes next
+    os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], "again"])
+sys.path[:0] = [".", "src"]
+from paddock.errors import WallsUnavailable
+from paddock.walls import Defence
+from paddock.walls.defences import without
+from tests.fixtures.walled import started
+try:
+    with started("tell(1)", defences=without(Defence.CGROUP)) as (_, ours):
+        print("started")
+except WallsUnavailable as error:
+    print(error.detail)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # An ordinary user may look at what it started.
+    assert ("neither limited nor looked at" in done.stdout) == (os.geteuid() == 0), done.stdout
 
 
 def test_a_socket_of_the_caller_stays_the_callers() -> None:
