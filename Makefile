@@ -24,7 +24,7 @@ demo: setup ## five parties, one contract, one confidential training, in front o
 	@$(BIN)/paddock demo $(ARGS)
 
 test: setup ## all tests, with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m scripts.run_tests $(ARGS)
 
 check: setup ## lint, format, types, walls, generated documents
 	$(BIN)/ruff check

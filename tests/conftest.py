@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,10 @@ import pytest
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = Counter(_reason(report) for report in skipped)
+    tally = os.environ.get("PADDOCK_TEST_TALLY")
+    if tally:  # scripts.run_tests adds up what several processes counted
+        counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "error")}
+        Path(tally).write_text(json.dumps({**counts, "skipped": reasons}), encoding="utf-8")
     terminalreporter.section("skipped tests by reason")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:5d}  {reason}")
