@@ -215,3 +215,39 @@ job(
     "EPERM",
     off=(_CALLS,),
 )
+job(
+    "speak-by-locks",
+    "lock_seen_by_others",
+    "words to another job by locks",
+    "The job locks a file of the installation, and a job of another contract on the same machine hears it: a way out that is no gateway.",
+    "`flock` does not exist inside; libraries go on without it.",
+    "ENOSYS",
+    off=(_CALLS,),
+)
+job(
+    "hear-locks",
+    "locks_of_others",
+    "listening to another job's locks",
+    "The other end: the job asks who holds a lock on a file that it can only read.",
+    "`fcntl` takes no such question; locks that a reader may have exclude nobody else's.",
+    "ENOSYS",
+    off=(_CALLS,),
+)
+job(
+    "lease",
+    "lease",
+    "a lease on a file",
+    "Whoever opens the file on this machine waits until the job gives it back.",
+    "`fcntl` takes no leases.",
+    "ENOSYS",
+    off=(_CALLS,),
+)
+job(
+    "huge-pages",
+    "huge_pages",
+    "the machine's huge pages",
+    "They are set aside for others, and no control group counts them.",
+    "`mmap` takes no huge pages.",
+    "ENOSYS",
+    off=(_CALLS,),
+)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
+import struct
 import time
 
 from calls import call, enters, libc  # type: ignore[import-not-found]
@@ -146,3 +148,33 @@ def dumpable_again(_setting: Setting) -> str:
 def disk_flush(_setting: Setting) -> str:
     call(162)
     return "the machine's disks were made to write everything"
+
+
+def lock_seen_by_others(_setting: Setting) -> str:
+    """A file of the installation: every job of the machine reads the same one."""
+    file = os.open(struct.__file__, os.O_RDONLY)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return "a lock on a file of the machine, which another job hears"
+
+
+def locks_of_others(_setting: Setting) -> str:
+    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+    fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), fcntl.F_GETLK, asked)
+    return "whether another job holds a lock on a file that both only read"
+
+
+def lease(_setting: Setting) -> str:
+    file = os.open("leased", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    return "a file that holds up whoever opens it"
+
+
+def huge_pages(_setting: Setting) -> str:
+    """Reached if the kernel looks for them: there may be none."""
+    try:
+        call(9, 0, 2 << 20, 3, 0x40022, -1, 0)
+    except OSError as error:
+        if error.errno == 12:  # ENOMEM
+            return "the kernel's own answer ENOMEM"
+        raise
+    return "pages of the machine that no ceiling counts"
