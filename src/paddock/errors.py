@@ -795,6 +795,13 @@ class WallsUnavailable(Unavailable):
     action = "No job was started. Have the operator run paddock doctor on that machine and install what it names."
 
 
+class SigstructInvalid(Misconfigured):
+    """What signs an enclave is not well formed, or its signature does not hold."""
+
+    code = "E-RUN-32"
+    action = "Sign the enclave again: gramine-sgx-sign, or build it anew."
+
+
 # --- hub ------------------------------------------------------------------------------------------------------
 
 

@@ -29,11 +29,12 @@ SCHEMES: Mapping[str, str] = MappingProxyType(
         "tpm": "paddock.attest.tpm:TpmAttester",
         "nvidia": "paddock.attest.nvidia:NvidiaAttester",
         "unix": "paddock.attest.unix:UnixAttester",
+        "loopback": "paddock.attest.loopback:LoopbackAttester",
     }
 )
 """Where each is; those that prove most stand first."""
 _BESIDE = re.compile(r"\+(?=[a-z0-9-]*=)")
-_WITHOUT_PLACE = frozenset({"unix"})
+_WITHOUT_PLACE = frozenset({"unix", "loopback"})
 _ALONE = ("gramine", "occlum", "nsm", "tsm", "sev-guest", "host", "tpm")
 
 

@@ -1,22 +1,16 @@
-"""An attester that answers on a Unix socket, as the simulator does.
-
-It is sent one line `{"report_data": hex}` and answers one line `{"evidence": wrapper}`.
-"""
+"""An attester that answers on a Unix socket, as the simulator does."""
 
 from __future__ import annotations
 
-import json
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from paddock.attest.attester import check_report_data_size, only_path, unavailable
-from paddock.errors import AttesterUnavailable, EvidenceRefused
-from paddock.evidence.claims import MAX_EVIDENCE_BYTES, UnverifiedEvidence
-
-_TIMEOUT_SECONDS = 120.0
-_MAX_ANSWER_BYTES = 2 * MAX_EVIDENCE_BYTES
+from paddock.attest.attester import only_path
+from paddock.attest.line import ask
+from paddock.errors import AttesterUnavailable
+from paddock.evidence.claims import UnverifiedEvidence
 
 
 @dataclass(frozen=True)
@@ -39,16 +33,4 @@ class UnixAttester:
 
     def attest(self, report_data: bytes) -> UnverifiedEvidence:
         """See `Attester.attest`."""
-        check_report_data_size(report_data)
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(_TIMEOUT_SECONDS)
-                connection.connect(str(self.path))
-                connection.sendall(json.dumps({"report_data": report_data.hex()}).encode() + b"\n")
-                with connection.makefile("rb") as answers:
-                    answer = json.loads(answers.readline(_MAX_ANSWER_BYTES))
-            return UnverifiedEvidence.from_wrapper(answer["evidence"])
-        except OSError as error:
-            raise unavailable(str(self.path), error, "Is what answers there running, and as this user?") from error
-        except (ValueError, KeyError, TypeError, RecursionError, EvidenceRefused) as error:
-            raise AttesterUnavailable(f"{self.path} did not answer with evidence.") from error
+        return ask(socket.AF_UNIX, str(self.path), report_data, {})

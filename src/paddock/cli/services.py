@@ -72,6 +72,11 @@ class LocalEngineService:
     ) -> None:
         self.close()
 
+    @property
+    def isolated(self) -> bool:
+        """Whether runs see none of this host's files; see `CommandExecutor.isolated`."""
+        return bool(getattr(self.executor, "isolated", False))
+
     def close(self) -> None:
         """End the simulator, if there is one."""
         if self.simulator is not None:
@@ -114,20 +119,22 @@ def hub_service(
         folder: the hub's own.
         engine: places its runs.
         store: address of another store than the folder's, e.g. `s3://bucket/prefix`.
-        gateway: where enclaves reach the hub; needed with another store, whose credentials they do not get.
+        gateway: where enclaves reach the hub; needed with another store, whose credentials they do not get, and where the
+            executor's runs see no folder of this host.
 
     Raises:
-        StoreUrlInvalid: another store, and nothing says where enclaves reach the hub.
+        StoreUrlInvalid: enclaves must reach the hub, and nothing says where.
     """
-    if store is not None and gateway is None:
-        raise StoreUrlInvalid("With another store than a folder, runs reach it through the hub: say where that is.")
+    through_hub = store is not None or engine.isolated
+    if through_hub and gateway is None:
+        raise StoreUrlInvalid("Runs cannot see this hub's store and reach it through the hub: say where that is.")
     folder = folder.resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return create_hub(
         HubConfig(
             database=f"sqlite:///{folder / 'hub.db'}",
             store=store or store_address(folder),
-            gateway=None if store is None else gateway,
+            gateway=gateway if through_hub else None,
             ledger_key=load_ledger_key(folder / "ledger.key"),
             origin="paddock/hub",
             engine=lambda report: engine.place_with(engine.executor, on_event=report, parallel=engine.parallel),

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from paddock.errors import ExecutorFailed
 from paddock.executors.executor import ExecutionState, Launch, OnEvent
@@ -52,6 +53,9 @@ class CommandExecutor(abc.ABC):
         log_folder: where each run's stderr is kept for the operator; None drops it.
         limits: see `Limits`.
     """
+
+    isolated: ClassVar[bool] = False
+    """Whether what it starts sees none of the host's files: it reaches ciphertext through the hub then, not in a folder."""
 
     def __init__(self, *, log_folder: Path | None = None, limits: Limits | None = None) -> None:
         self._log_folder = log_folder

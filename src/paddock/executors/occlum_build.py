@@ -18,8 +18,7 @@ from paddock.contract.draft import DEFAULT_MEMORY_BYTES, DEFAULT_PROCESSES, DEFA
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
 from paddock.evidence.claims import registers_digest
 from paddock.executors.executor import Built
-from paddock.executors.image import ENCLAVE, Image, list_runtime, write_image
-from paddock.executors.image.image import ROOT
+from paddock.executors.image import ENCLAVE, ROOT, Image, list_runtime, write_image
 from paddock.executors.image.listing import INTERPRETER, LIBRARIES
 from paddock.executors.occlum_files import OcclumImage
 from paddock.executors.settings import check_settings

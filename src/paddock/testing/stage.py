@@ -214,7 +214,7 @@ class Stage:
         )
         anywhere = f"{self._scheme}://127.0.0.1:0"
         here, gateway = anywhere, None
-        if self._store is not None:  # enclaves are told the hub's address before it listens
+        if self._store is not None or self.engine.isolated:  # enclaves are told the hub's address before it listens
             here = f"{self._scheme}://127.0.0.1:{_free_port()}"
             gateway = here if self._scheme == "http" else f"{here}#{hub_keys(operator).public().fingerprint()}"
         self.hub_app = hub_service(operator, self.engine, store=self._store, gateway=gateway)

@@ -163,8 +163,9 @@ def test_one_piece_that_is_missing_makes_the_whole_unavailable(machine: Machine)
 
 
 def test_every_scheme_opens_its_attester() -> None:
+    places = {"unix": "unix:/run/attest", "loopback": f"loopback:80:{'0' * 64}"}
     for scheme in SCHEMES:
-        opened = open_attester(f"{scheme}:/run/attest" if scheme == "unix" else scheme)
+        opened = open_attester(places.get(scheme, scheme))
         assert opened.name == scheme
     assert isinstance(open_attester("gramine:/elsewhere"), GramineAttester)
     elsewhere = open_attester("tsm:/elsewhere")

@@ -1,17 +1,16 @@
-"""A runtime image as it lies in a folder: what it holds, by content, and how something is started in it."""
+"""A runtime image as it lies in a folder: what it holds, by content."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from paddock.errors import ImageInvalid
+from paddock.executors.image.layout import FACTS
 
-FACTS, ROOT = "image.json", "root"
 _MAX_FACTS_BYTES = 64 << 20
 _Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -29,6 +28,7 @@ class Image(BaseModel):
     """What an image holds.
 
     Args:
+        python: implementation, version and processor.
         interpreter: its Python, relative to the image's root.
         start: the program that the interpreter runs first, likewise.
         libraries: the folder of shared libraries, likewise.
@@ -47,16 +47,6 @@ class Image(BaseModel):
     entries: list[str]
     distributions: dict[str, str]
     files: dict[str, ImageFile]
-
-    def command(self, root: PurePosixPath, module: str) -> list[str]:
-        """Program and arguments that start a module, where the image's root is seen at `root`."""
-        if module not in self.entries:
-            raise RuntimeError(f"{module} is not among what this image starts")
-        return [str(root / self.interpreter), "-I", "-S", str(root / self.start), module]
-
-    def environment(self, root: PurePosixPath) -> Mapping[str, str]:
-        """What its interpreter needs of an environment to find its own parts."""
-        return {"LD_LIBRARY_PATH": str(root / self.libraries), "PYTHONHOME": str(root)}
 
     def to_json(self) -> bytes:
         """The bytes of its file of facts."""

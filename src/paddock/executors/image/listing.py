@@ -14,15 +14,23 @@ from packaging.utils import canonicalize_name
 from paddock.errors import RuntimeIncomplete
 from paddock.evidence.measurement import needed_distributions
 from paddock.executors.image.imports import Reached, find_module, reach
+from paddock.executors.image.layout import INTERPRETER, LIBRARIES, SITE, STANDARD
 from paddock.executors.image.libraries import C_LIBRARY, find_libraries
 from paddock.executors.image.pruning import kept_of_distribution, kept_of_standard_library
 
+__all__ = [
+    "ENCLAVE",
+    "INTERPRETER",
+    "LIBRARIES",
+    "SITE",
+    "STANDARD",
+    "Listing",
+    "list_runtime",
+    "needed_libraries",
+]
+
 ENCLAVE = "paddock.enclave.__main__"
 PLUGINS = ("paddock.jobs", "paddock.evidence")
-SITE, LIBRARIES = "site", "lib"
-VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-STANDARD = f"lib/python{VERSION}"
-INTERPRETER = f"bin/python{VERSION}"
 _UNDECLARED = {"paddlepaddle": ("setuptools",)}
 """What a distribution imports as it is imported, and does not always say that it requires."""
 

@@ -26,6 +26,7 @@ class PackedModules:
     def __init__(self, pack: str, index: str) -> None:
         with open(index, encoding="utf-8") as file:  # noqa: PTH123 - as above
             self._places: dict[str, list[int]] = json.load(file)
+        self._folders = {place[:at] for place in self._places for at, letter in enumerate(place) if letter == "/"}
         self._pack = os.open(pack, os.O_RDONLY | os.O_CLOEXEC)
 
     def find_spec(
@@ -44,6 +45,10 @@ class PackedModules:
                     return importlib.util.spec_from_file_location(
                         name, file, loader=loader, submodule_search_locations=inside
                     )
+            if stem.removeprefix(SITE + "/") in self._folders:  # a package without a module of its own (PEP 420)
+                spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+                spec.submodule_search_locations = [stem]
+                return spec
         return None
 
     def holds(self, path: str) -> bool:

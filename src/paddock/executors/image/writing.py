@@ -15,12 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from paddock.errors import ImageFailed
-from paddock.executors.image.image import FACTS, ROOT, Image, ImageFile
-from paddock.executors.image.listing import INTERPRETER, LIBRARIES, STANDARD, Listing
+from paddock.executors.image.image import Image, ImageFile
+from paddock.executors.image.layout import (
+    FACTS,
+    INDEX,
+    INTERPRETER,
+    LIBRARIES,
+    PACK,
+    ROOT,
+    STANDARD,
+    STANDARD_ZIP,
+    START,
+)
+from paddock.executors.image.listing import Listing
 
 _HERE = Path(__file__).parent
-_START, _PACK, _INDEX = "start.py", "modules.pack", "modules.json"
-_STANDARD_ZIP = f"{Path(STANDARD).parent}/{Path(STANDARD).name.replace('.', '')}.zip"
 _BLOCK_BYTES = 1 << 20
 _COMPILE_SECONDS = 600
 
@@ -46,14 +55,14 @@ def write_image(listing: Listing, folder: Path, said: Callable[[str], None]) -> 
         _pack_modules(listing.modules, root)
         _pack_standard_library(listing.standard, root)
         said(f"copying {len(listing.files)} files")
-        for place, source in sorted({**listing.files, _START: _HERE / _START}.items()):
+        for place, source in sorted({**listing.files, START: _HERE / START}.items()):
             _copy(source, root / place)
         said("hashing")
         image = Image(
             version="paddock/image/v1",
             python=f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}",
             interpreter=INTERPRETER,
-            start=_START,
+            start=START,
             libraries=LIBRARIES,
             entries=list(listing.entries),
             distributions=dict(listing.distributions),
@@ -73,23 +82,26 @@ def hash_files(root: Path) -> dict[str, ImageFile]:
 
 
 def _pack_modules(modules: Mapping[str, Path], root: Path) -> None:
-    (root / _INDEX).write_text(json.dumps(_compile(modules, root / _PACK), sort_keys=True), encoding="utf-8")
-    for place in modules:  # a package's folder is where its other files are looked for
-        (root / "site" / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / INDEX).write_text(json.dumps(compile_modules(modules, root / PACK), sort_keys=True), encoding="utf-8")
 
 
 def _pack_standard_library(modules: Mapping[str, Path], root: Path) -> None:
     # In the place and form that the interpreter itself looks for; it needs these before anything of ours can run.
     (root / STANDARD).mkdir(parents=True)
     pack = root / "standard.pack"
-    index = _compile(modules, pack)
-    with zipfile.ZipFile(root / _STANDARD_ZIP, "x", zipfile.ZIP_STORED) as archive, pack.open("rb") as source:
+    index = compile_modules(modules, pack)
+    with zipfile.ZipFile(root / STANDARD_ZIP, "x", zipfile.ZIP_STORED) as archive, pack.open("rb") as source:
         for place, (_offset, size) in index.items():
             archive.writestr(zipfile.ZipInfo(place), source.read(size))
     pack.unlink()
 
 
-def _compile(modules: Mapping[str, Path], output: Path) -> dict[str, list[int]]:
+def compile_modules(modules: Mapping[str, Path], output: Path) -> dict[str, list[int]]:
+    """Compile modules into one file: place of the byte code to offset and size. What no interpreter takes is left out.
+
+    Raises:
+        ImageFailed: they could not be compiled.
+    """
     lines = "".join(json.dumps([place, str(source)]) + "\n" for place, source in sorted(modules.items()))
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and program
