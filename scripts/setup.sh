@@ -90,6 +90,16 @@ if ! has_walls; then
   has_walls || say "bubblewrap and libseccomp2 are not here: no job can run at levels 2 to 4, and tests of them fail. As an administrator: apt-get install bubblewrap libseccomp2"
 fi
 
+# Tests start a machine for real, in emulation. Only who runs machines needs this.
+has_machines() {
+  command -v qemu-system-x86_64 >/dev/null 2>&1 && command -v mksquashfs >/dev/null 2>&1 && [ -e /usr/sbin/dmsetup ] &&
+    [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] && [ -e /usr/lib/systemd/boot/efi/linuxx64.efi.stub ] && command -v busybox >/dev/null 2>&1
+}
+if ! has_machines; then
+  install_packages qemu-system-x86 ovmf squashfs-tools dmsetup busybox-static systemd-boot-efi cryptsetup-bin || true
+  has_machines || say "QEMU, OVMF, squashfs-tools, dmsetup, busybox or systemd's stub are not here: tests with a real machine will be skipped. As an administrator: apt-get install qemu-system-x86 ovmf squashfs-tools dmsetup busybox-static systemd-boot-efi"
+fi
+
 say "Python $version ($python) -> $venv"
 same_version() {
   [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 &&

@@ -203,6 +203,20 @@ def test_a17_nothing_but_a_confidential_machine_becomes_sealed(tee: str) -> None
     assert judge({ENVIRONMENT: machine(tee=tee)}, listed).environment.tee == tee
 
 
+def test_a17_a_quote_alone_is_of_a_measured_host_only_if_the_policy_lists_its_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(providers, "installed_providers", lambda: {**installed_providers(), "tpm": Quoting({})})
+    quote = {ENVIRONMENT: UnverifiedEvidence("application/vnd.test-quote", REPORT)}
+    trusting = policy().model_copy(update={"tpm": VendorTrust(roots=["sha256:" + "0" * 64])})
+    found = judge(quote, trusting, "L3").environment
+    assert found.tee == "tpm"
+    listed = trusting.model_copy(update={"sealed_images": [found.measurement]})
+    assert judge(quote, listed, "L3").environment.tee == "measured-host"
+    another = trusting.model_copy(update={"sealed_images": ["sha256:" + "0" * 64]})
+    assert judge(quote, another, "L3").environment.tee == "tpm"
+
+
 def test_a17_a_list_of_sealed_images_holds_digests() -> None:
     for text in ("x", "sha256:00", MEASUREMENT.upper(), MEASUREMENT + " "):
         with pytest.raises(TrustPolicyInvalid):

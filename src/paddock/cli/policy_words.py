@@ -150,6 +150,13 @@ def level_sentences(policy: TrustPolicy, level: str) -> list[str]:
     if Tee.SEALED_VM in accepted and Tee.CONFIDENTIAL_VM not in accepted and policy.sealed_images:
         machines = [name for name in policy.configured() if _TEE.get(name) is Tee.CONFIDENTIAL_VM]
         names += [f"{name} (only the {len(policy.sealed_images)} sealed images)" for name in machines]
+    if (
+        Tee.MEASURED_HOST in accepted
+        and Tee.SOFTWARE not in accepted
+        and "tpm" in policy.configured()
+        and policy.sealed_images
+    ):
+        names.append(f"tpm (only the {len(policy.sealed_images)} sealed images)")
     beside = policy.demanded(level)
     quoted = {"host", "tpm"} <= set(policy.configured()) and "host" in {*beside.require, *beside.allow}
     if quoted and Tee.MEASURED_HOST in accepted and Tee.SOFTWARE not in accepted:

@@ -330,7 +330,10 @@ def check_evidence_allowed(level: Level, tee: str) -> None:
 _ADVICE: Mapping[tuple[Level, Tee], str] = MappingProxyType(
     {
         (Level.L2, Tee.TPM): " A TPM's quote alone says nothing of the runtime: it stands beside a host's statement.",
-        (Level.L3, Tee.TPM): " A TPM's quote alone says nothing of the runtime: it stands beside a host's statement.",
+        (
+            Level.L3,
+            Tee.TPM,
+        ): " A TPM's quote alone says nothing of the runtime: it stands beside a host's statement, or is of an image that the policy lists as sealed.",
         (Level.L3, Tee.SOFTWARE): " The host's statement needs a TPM's quote beside it.",
         (Level.L5, Tee.CONFIDENTIAL_VM): " The keeper's trust policy does not list its image as sealed.",
     }

@@ -21,7 +21,7 @@ from paddock.evidence.runtime_register import RUNTIME_REGISTER, runtime_register
 from paddock.evidence.trust import TrustPolicy
 
 _CONFIDENTIAL_VM, _SEALED_VM = "confidential-vm", "sealed-vm"
-_SOFTWARE, _MEASURED_HOST = "software", "measured-host"
+_SOFTWARE, _MEASURED_HOST, _TPM = "software", "measured-host", "tpm"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def appraise(
 
     1. They are those that the policy demands at this level, and no other. 2. Each is genuine and accepted. 3. Each
     carries this report data. 4. A confidential machine counts as sealed if its measurement is one that the policy lists.
-    5. A host counts as measured if a TPM's quote beside its statement holds the runtime that the statement names.
+    5. A host counts as measured if a TPM's quote beside its statement holds the runtime that the statement names, or if
+    its quote is of an image that the policy lists.
 
     Args:
         evidence: what was received.
@@ -102,17 +103,22 @@ def appraise(
     devices = [(found.provider, found.device) for found in claims.values() if found.device is not None]
     if len(set(devices)) != len(devices):
         raise CompositionRefused("Two pieces are of the same device.")
-    # 5. A-26
-    claims[ENVIRONMENT] = _measured(claims[ENVIRONMENT], claims.get(HOST))
+    # 5. A-26, A-17
+    claims[ENVIRONMENT] = _measured(claims[ENVIRONMENT], claims.get(HOST), policy)
     used = collateral.only(key for found in claims.values() for key in found.collateral)
     return Verdict(claims, used)
 
 
-def _measured(environment: Claims, host: Claims | None) -> Claims:
-    """The claims of the environment: of a measured host where it is software's statement and a quote joined to it."""
+def _measured(environment: Claims, host: Claims | None, policy: TrustPolicy) -> Claims:
+    """The claims of the environment: of a measured host where it is software's statement and a quote joined to it, or the
+    quote of an image that firmware measured whole.
+    """
     # A-26: as with sealed machines, no evidence says so of itself. A simulator stands in for the whole, and says SIMULATED.
     if environment.tee == _MEASURED_HOST and not environment.simulated:
         environment = replace(environment, tee=_SOFTWARE)
+    # A-17: that such a quote covers the runtime, too, is what the policy says of its measurement.
+    if environment.tee == _TPM and not environment.simulated and environment.measurement in policy.sealed_images:
+        return replace(environment, tee=_MEASURED_HOST)
     if environment.tee != _SOFTWARE or host is None:
         return environment
     expected = runtime_register(environment.measurement, environment.signer).hex()

@@ -103,7 +103,8 @@ class TrustPolicy(_Strict):
     Args:
         max_age_seconds: evidence that says when it was made is refused when it is older.
         max_collateral_age_seconds: what a vendor issued longer ago is refused.
-        sealed_images: measurements of confidential machines whose whole image is measured and sealed (for L5).
+        sealed_images: measurements of machines whose whole image is measured: of confidential ones for L5, of plain ones with a
+            TPM for L3.
         levels: what is demanded beside the environment's own evidence, by level.
         plugins: sections of providers that do not come with Paddock, by the provider's name.
     """

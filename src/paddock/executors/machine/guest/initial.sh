@@ -1,0 +1,52 @@
+#!/bin/busybox sh
+# First program of the machine, in its initial file system: loads modules, checks the disk against the root hash that the command line
+# names, and goes over to it. Whatever fails turns the machine off: there is nobody to ask.
+export PATH=/bin
+
+fail() {
+  echo "paddock: $1" >/dev/console
+  poweroff -f
+}
+
+mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs devtmpfs /dev || poweroff -f
+while read -r module; do
+  insmod "/modules/$module.ko" || fail "the module $module cannot be loaded"
+done </modules/order
+
+verity= reference=
+for word in $(cat /proc/cmdline); do
+  case $word in
+    paddock.verity=*) verity=${word#paddock.verity=} ;;
+    paddock.reference) reference=yes ;;
+  esac
+done
+
+# A machine that was started only to be measured tells its registers and ends.
+if [ -n "$reference" ]; then
+  for port in /sys/class/virtio-ports/*; do
+    if [ "$(cat "$port/name")" = paddock.events ]; then
+      (cd /sys/class/tpm/tpm0/pcr-sha256 && for each in *; do echo "$each $(cat "$each")"; done) >"/dev/${port##*/}"
+    fi
+  done
+  poweroff -f
+fi
+
+# BLOCKS:ROOT:SALT of docs/executors/confidential-vm.md, of one form.
+case $verity in
+  *[!0-9a-f:]* | *:*:*:* | "") fail "the command line names no disk" ;;
+esac
+blocks=${verity%%:*} rest=${verity#*:}
+root=${rest%%:*} salt=${rest#*:}
+[ ${#root} -eq 64 ] && [ ${#salt} -eq 64 ] || fail "the command line names no disk"
+tries=0
+while [ ! -b /dev/vda ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 50 ] || fail "there is no disk"
+  usleep 100000
+done
+dmsetup create paddock --readonly --noudevsync --noudevrules --verifyudev --table \
+  "0 $((blocks * 8)) verity 1 /dev/vda /dev/vda 4096 4096 $blocks $blocks sha256 $root $salt" ||
+  fail "the disk cannot be checked"
+mount -t squashfs -o ro,nodev,nosuid /dev/mapper/paddock /disk || fail "the disk is not the one that the command line names"
+umount /sys && umount /proc && mount --move /dev /disk/dev || fail "devices cannot be moved"
+exec switch_root /disk /sbin/init
