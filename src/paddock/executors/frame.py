@@ -5,7 +5,7 @@ file system becomes read-only except what the plan names, and the folders for pa
 The process keeps its number, its user and its network: it is the enclave that talks to keepers, hub and store.
 
 It is a program of its own because what it does must happen after fork, where no Python is safe in a process that has
-threads. It imports the standard library alone.
+threads. It imports the standard library alone, and of that little: every run waits for it.
 
 Source: mount_setattr(2), open_tree(2), move_mount(2), user_namespaces(7), capabilities(7).
 """
@@ -18,8 +18,10 @@ import os
 import signal
 import struct
 import sys
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to import than all of this takes to run
+    from typing import Any
 
 _CANNOT_START = 126
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
@@ -66,26 +68,25 @@ def _own_mounts(libc: ctypes.CDLL) -> None:
     else:
         # An ordinary user may change mounts in a user namespace of its own, in which it stays itself.
         _call(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1\n", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1\n", encoding="ascii")
+        _write("/proc/self/setgroups", b"deny")
+        _write("/proc/self/uid_map", b"%d %d 1\n" % (user, user))
+        _write("/proc/self/gid_map", b"%d %d 1\n" % (group, group))
     _call(libc.mount(b"none", b"/", None, _MS_PRIVATE, None))
 
 
 def _close_files(libc: ctypes.CDLL, covered: list[str], kept: list[str], writable: list[str]) -> None:
-    taken = [(path, Path(path).is_dir(), _tree(libc, path)) for path in writable]
+    taken = [(path, os.path.isdir(path), _tree(libc, path)) for path in writable]
     attributes = struct.pack("=QQQQ", _READ_ONLY_NOSUID, 0, 0, 0)
     _call(libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))))
     # Read-only by now, these too.
-    taken = [*((path, Path(path).is_dir(), _tree(libc, path)) for path in kept), *taken]
+    taken = [*((path, os.path.isdir(path), _tree(libc, path)) for path in kept), *taken]
     for folder in covered:
         _call(libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MS_NOSUID_NODEV, b"mode=0700"))
     for path, is_folder, tree in taken:
-        place = Path(path)
-        if not place.exists():
-            (place if is_folder else place.parent).mkdir(parents=True, exist_ok=True)
+        if not os.path.exists(path):
+            os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
             if not is_folder:
-                place.touch()
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
         _call(libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _FROM_EMPTY_PATH))
         os.close(tree)
 
@@ -93,6 +94,14 @@ def _close_files(libc: ctypes.CDLL, covered: list[str], kept: list[str], writabl
 def _tree(libc: ctypes.CDLL, path: str) -> int:
     flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
     return _call(libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
+
+
+def _write(path: str, content: bytes) -> None:
+    file = os.open(path, os.O_WRONLY)
+    try:
+        os.write(file, content)
+    finally:
+        os.close(file)
 
 
 def _call(result: int) -> int:

@@ -47,7 +47,7 @@ class ControlGroup:
                 try:
                     folder.rmdir()
                 except OSError:
-                    time.sleep(0.01)
+                    time.sleep(0.002)
 
 
 def make_group(ceilings: Ceilings, root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> ControlGroup | None:

@@ -2,7 +2,7 @@
 
 Run as `python -I -S outside.py PLAN`, PLAN being JSON of `start`. It is a program of its own because what it does must
 happen between fork and exec, where no Python is safe in a process that has threads. It imports the standard library
-alone.
+alone, and of that little: every job waits for it.
 
 Started by root it gives root up for good. So that the job can read what root alone may read (the installation may
 lie in root's home, inputs in folders of the supervisor), root first puts what will be bound into one folder of a
@@ -11,7 +11,6 @@ mount namespace of its own; inputs are shown there as belonging to the job's use
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
@@ -19,8 +18,10 @@ import resource
 import signal
 import struct
 import sys
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to import than all of this takes to run
+    from typing import Any
 
 CANNOT_START = 126
 """Exit status when this program could not do its part."""
@@ -34,7 +35,7 @@ _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _FROM_EMPTY_PATH = 1, 4
 _MOUNT_ATTR_IDMAP = 0x100000
-_STAGE = Path("/tmp")  # noqa: S108 - covered by a fresh file system that only this process and its children see
+_STAGE = "/tmp"  # noqa: S108 - covered by a fresh file system that only this process and its children see
 
 
 def main(argument: str) -> int:
@@ -46,10 +47,9 @@ def main(argument: str) -> int:
             # started the supervisor may have said 0, above which nothing goes; a job is not dumpable beside.
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         for processes in plan["cgroups"]:
-            Path(processes).write_text("0", encoding="ascii")  # W-7: joined before anything of the job exists
-        with contextlib.suppress(OSError):
-            # When memory runs out, the system should end the job, not the supervisor.
-            Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
+            _write(processes, b"0")  # W-7: joined before anything of the job exists
+        # When memory runs out, the system should end the job, not the supervisor.
+        _write("/proc/self/oom_score_adj", b"900")
         libc = ctypes.CDLL(None, use_errno=True)
         mounts = plan["mounts"]
         if plan["user"] is not None:
@@ -74,29 +74,30 @@ def _give_up_root(libc: ctypes.CDLL, mounts: list[list[Any]], user: int) -> list
     """Stage what is bound, then become an ordinary user (W-3)."""
     _call(libc.unshare(_CLONE_NEWNS))
     _call(libc.mount(b"none", b"/", None, _MS_PRIVATE, None))
-    shown_as = _user_namespace(libc, user)
+    shown_as = _user_namespace(libc, user) if any(own for *_, own in mounts) else None
     trees = []
     for flag, source, target, own in mounts:
         tree = _call(
             libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC)
         )
-        if own:
+        if own and shown_as is not None:
             # A file system that cannot be shown so is bound as it is: its own permissions decide what the job reads.
             attributes = struct.pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, shown_as)
             libc.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes)))
-        trees.append((flag, tree, os.path.isdir(source), target))  # noqa: PTH112 - a string of the plan
-    os.close(shown_as)
+        trees.append((flag, tree, os.path.isdir(source), target))
+    if shown_as is not None:
+        os.close(shown_as)
     _call(libc.mount(b"tmpfs", os.fsencode(_STAGE), b"tmpfs", _MS_NOSUID_NODEV, b"mode=0755,size=1m"))
     staged: list[list[Any]] = []
     for number, (flag, tree, is_folder, target) in enumerate(trees):
-        place = _STAGE / str(number)
+        place = f"{_STAGE}/{number}"
         if is_folder:
-            place.mkdir()
+            os.mkdir(place)
         else:
-            place.touch()
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY))
         _call(libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(place), _FROM_EMPTY_PATH))
         os.close(tree)
-        staged.append([flag, str(place), target, False])
+        staged.append([flag, place, target, False])
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
@@ -120,13 +121,21 @@ def _user_namespace(libc: ctypes.CDLL, user: int) -> int:
     try:
         if os.read(read, 1) != b"1":
             raise OSError(0, "no user namespaces")
-        Path(f"/proc/{child}/uid_map").write_text(f"0 {user} 1\n", encoding="ascii")
-        Path(f"/proc/{child}/gid_map").write_text(f"0 {user} 1\n", encoding="ascii")
+        _write(f"/proc/{child}/uid_map", b"0 %d 1\n" % user)
+        _write(f"/proc/{child}/gid_map", b"0 %d 1\n" % user)
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(read)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def _write(path: str, content: bytes) -> None:
+    file = os.open(path, os.O_WRONLY)
+    try:
+        os.write(file, content)
+    finally:
+        os.close(file)
 
 
 def _call(result: int) -> int:

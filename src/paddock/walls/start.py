@@ -39,7 +39,7 @@ _WATCH_SECONDS = 0.25
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _WRITABLE = ("/tmp", "/outputs", "/dev/shm")  # noqa: S108 - inside
 _PROCESSES = "/proc"
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
@@ -185,7 +185,7 @@ def start_walled(
 
 
 def _spawn(plan: dict[str, Any], passed: list[int], log: int | None, defences: Defences) -> subprocess.Popen[bytes]:
-    environment = dict(_ENVIRONMENT)
+    environment = dict(ENVIRONMENT)
     if Defence.ENVIRONMENT not in defences:
         environment = {**os.environ, **environment}
     close = Defence.DESCRIPTORS in defences
