@@ -11,6 +11,7 @@ mount namespace of its own; inputs are shown there as belonging to the job's use
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -48,8 +49,9 @@ def main(argument: str) -> int:
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         for processes in plan["cgroups"]:
             _write(processes, b"0")  # W-7: joined before anything of the job exists
-        # When memory runs out, the system should end the job, not the supervisor.
-        _write("/proc/self/oom_score_adj", b"900")
+        # When memory runs out, the system should end the job, not the supervisor, whose own may be higher still.
+        with contextlib.suppress(PermissionError):
+            _write("/proc/self/oom_score_adj", b"900")
         libc = ctypes.CDLL(None, use_errno=True)
         mounts = plan["mounts"]
         if plan["user"] is not None:
