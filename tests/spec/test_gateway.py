@@ -190,6 +190,16 @@ def test_w15_no_path_twice_no_file_that_is_a_folder_and_not_too_many() -> None:
     breaks(HELLO + frame(Kind.OUTPUT, {"name": "model"}) + many, "More than")
 
 
+def test_w15_names_take_no_more_memory_than_files() -> None:
+    """Files of no bytes, each in two hundred folders of its own: gigabytes of names."""
+    begun = HELLO + frame(Kind.OUTPUT, {"name": "model"})
+    deep = b"".join(file(f"{number}/" + "a/" * 200 + "x", 0) for number in range(60))
+    breaks(begun + deep, "More folders")
+    long = b"".join(file(str(number).ljust(512, "x"), 0) for number in range(2100))
+    breaks(begun + long, "longer paths")
+    speak(begun + b"".join(file(f"{number % 100}/{number}", 0) for number in range(5000)) + frame(Kind.CLOSE) + END)
+
+
 def test_w16_an_output_is_no_larger_than_the_contract_allows() -> None:
     made, _ = speak(HELLO + output("model", {"a": bytes(60), "b": bytes(40)}) + END)
     assert sum(map(len, made["model"].values())) == 100
@@ -250,6 +260,16 @@ def test_w19_progress_comes_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch) -
     clock = iter(range(0, 1_000_000, 1))  # one message a second
     monkeypatch.setattr("paddock.gateway.supervisor.time.monotonic", lambda: float(next(clock)))
     speak(HELLO + news * 1000 + END)
+
+
+def test_w19_a_state_is_taken_when_it_is_due() -> None:
+    kept = Keeping()
+    state = frame(Kind.STATE) + file("a", 0) + frame(Kind.CLOSE)
+    speak(HELLO + state + END, work(checkpoints=kept))
+    assert len(kept.saved) == 1
+    kept.is_due = False
+    breaks(HELLO + state * 100, "before one is due", checkpoints=kept)
+    assert len(kept.saved) == 1
 
 
 def test_w20_a_job_fails_as_a_job_and_as_nobody_else() -> None:

@@ -21,6 +21,7 @@ from paddock.crypto.moment import write_moment
 from paddock.enclave.events import EventWriter
 from paddock.enclave.outputs import seal_outputs
 from paddock.enclave.progress import ProgressSealer
+from paddock.enclave.words import LastWords
 from paddock.errors import (
     ContractSignatureRefused,
     EvidenceMalformed,
@@ -34,6 +35,7 @@ from paddock.errors import (
     ReceiptMalformed,
     ReceiptMismatch,
     Refused,
+    ScriptFailed,
     SimulatedRefused,
 )
 from paddock.evidence import TrustPolicy
@@ -482,6 +484,29 @@ def test_v12_the_end_of_a_log_goes_along_in_the_same_size(log: bytes) -> None:
     assert opened.error.detail == "It failed."
     assert opened.log.endswith("\nlast line")
     assert "\x1b" not in opened.log
+
+
+def test_v12_what_a_script_says_of_its_failure_goes_where_its_log_goes() -> None:
+    def script(value: Value) -> None:
+        value["level"] = "L4"
+        value["steps"][0]["kind"] = "script"
+        source = {"source": "training.log", "to": ["south"], "type": "text", "max_bytes": 4096}
+        value["outputs"]["words"] = source
+
+    terms, words = contract(script).terms, LastWords()
+    stolen = ScriptFailed("31.4 years, height 159.2")
+    words.keep("training", {"log.txt": b"printed"})
+    assert words.error_for(stolen, terms, "south").detail == stolen.detail
+    assert words.log_for(terms, "south") == b"printed"
+    for other in ("north", "modelco", "clinic"):
+        told = words.error_for(stolen, terms, other)
+        assert (type(told), told.detail, words.log_for(terms, other)) == (ScriptFailed, "", b"")
+    for plain in ("Its exit status was 1.", "It was ended by SIGKILL."):
+        assert words.error_for(ScriptFailed(plain), terms, "north").detail == plain
+    for hidden in ("Its exit status was 1. 31.4", "Its exit status was 314159.", "It was ended by SIGSECRETWORDS."):
+        assert words.error_for(ScriptFailed(hidden), terms, "north").detail == ""
+    words.keep("evaluation", {})  # a built-in job is no party's code
+    assert words.error_for(stolen, terms, "north").detail == stolen.detail
 
 
 def test_v12_a_failure_that_the_host_invented_cannot_speak_in_its_own_words_of_what_to_do() -> None:

@@ -55,7 +55,8 @@ def _fail(
     sealed = []
     for name, party in contract.terms.parties.items():
         keys = party.keys.public()
-        message = failure_message(error, words.log_for(contract.terms, name))
+        told = words.error_for(error, contract.terms, name)
+        message = failure_message(told, words.log_for(contract.terms, name))
         sealed.append((keys.fingerprint(), keys.seal.seal(message, info)))
     events.failed(error if LEVELS[contract.terms.level].host_sees_logs else type(error)(), sealed)
     return error.exit_code

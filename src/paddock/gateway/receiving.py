@@ -12,7 +12,9 @@ from paddock.gateway.frames import Buffer
 from paddock.gateway.messages import FileMessage, check_path
 
 MAX_FILES = 10_000
-"""Of one output."""
+"""Of one output, and as many folders."""
+MAX_PATHS_CHARACTERS = 1 << 20
+"""Of all paths of one output together: what a name takes is counted nowhere else."""
 
 Made = dict[str, dict[str, bytes]]
 """Output's name to path to content."""
@@ -30,6 +32,7 @@ class Intake:
         self._name = name
         self._left = most_bytes
         self._folders: set[str] = set()
+        self._named = 0
         self._open: str | None = None
         self._content = bytearray()
         self._missing = 0
@@ -44,7 +47,8 @@ class Intake:
         """Take a file's path and size.
 
         Raises:
-            GatewayBreached: a path that none may have, one twice, a file that is also a folder, too many files (W-15).
+            GatewayBreached: a path that none may have, one twice, a file that is also a folder, too many files or
+                folders, paths that are too long together (W-15).
             OutputTooLarge: more bytes than are allowed (W-16).
         """
         path = check_path(message.path)
@@ -54,9 +58,12 @@ class Intake:
             raise GatewayBreached("A path twice, or a file that is also a folder.")
         if len(self.files) >= MAX_FILES:
             raise GatewayBreached(f"More than {MAX_FILES} files in '{self._name}'.")
+        self._named += len(path)
+        self._folders |= parents
+        if len(self._folders) > MAX_FILES or self._named > MAX_PATHS_CHARACTERS:
+            raise GatewayBreached(f"More folders, or longer paths, than may be in '{self._name}'.")
         if message.size > self._left:  # W-16
             raise OutputTooLarge(f"'{self._name}' would be larger than it may be.")
-        self._folders |= parents
         self._left -= message.size
         self._missing = message.size
         self._open, self._content = path, bytearray()

@@ -247,6 +247,8 @@ class Supervisor:
     def _state(self, _content: bytearray) -> None:
         if isinstance(self._work.checkpoints, NoCheckpoints):
             raise GatewayBreached("A state, and none is kept.")
+        if not self._work.checkpoints.due():  # W-19
+            raise GatewayBreached("A state before one is due.")
         self._keeping, self._intake = True, Intake("state", self._work.memory_bytes)
 
     def _file(self, content: bytearray) -> None:
