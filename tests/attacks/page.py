@@ -82,7 +82,7 @@ def _by_threat(attacks: tuple[Attack, ...]) -> Iterator[str]:
         yield ""
         yield f"### Threat {number}"
         yield ""
-        yield ", ".join(_link(each) for each in attacks if number in each.threats)
+        yield from (f"- {_link(each)}" for each in attacks if number in each.threats)
 
 
 def _link(attack: Attack) -> str:
