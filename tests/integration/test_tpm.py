@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,67 +30,11 @@ from tests.fixtures.cast import MEASUREMENT, NOW, RUN, contract, private_keys
 from tests.fixtures.hosts import HOST, host_evidence
 from tests.fixtures.keepers import KeptBy, bound_to, deposit_all, make_keeper
 from tests.fixtures.proof import RUN_KEYS
+from tests.fixtures.software_tpm import BOOT, MISSING, REASON, Swtpm, start
 from tests.fixtures.vendors.tpm import record, spec_id
 
-TOOLS = ("swtpm", "tpm2_quote", "tpm2_pcrextend", "tpm2_createprimary")
-MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (Debian: apt-get install swtpm tpm2-tools)"
-)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
 REPORT = bytes(range(64))
-
-
-@dataclass
-class Swtpm:
-    """A TPM in a process of its own."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def tcti(self) -> str:
-        return f"swtpm:host=127.0.0.1,port={self.port}"
-
-    def tool(self, *arguments: str) -> None:
-        name, *rest = arguments
-        subprocess.run([name, "-T", self.tcti, *rest], check=True, capture_output=True, timeout=30)
-
-    def extend(self, register: int, data: bytes, bank: str = "sha256") -> None:
-        """As firmware does: the digest of what comes next."""
-        self.tool("tpm2_pcrextend", f"{register}:{bank}={sha256_id(data).removeprefix('sha256:')}")
-
-    def attester(self, more: str = "") -> TpmAttester:
-        return TpmAttester.from_address(f"tcti={self.tcti}{more}")
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
-
-def start(folder: Path) -> Swtpm:
-    """Two free ports after one another: commands, and the control channel that tpm2-tss expects behind it."""
-    folder.mkdir(parents=True)
-    for _ in range(20):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                two.bind(("127.0.0.1", port + 1))
-                break
-    arguments = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
-    arguments += ["--server", f"type=tcp,bindaddr=127.0.0.1,port={port}"]
-    arguments += ["--ctrl", f"type=tcp,bindaddr=127.0.0.1,port={port + 1}"]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port + 1), 1):
-            return Swtpm(folder, port, process)
-        time.sleep(0.02)
-    process.kill()
-    raise AssertionError("swtpm did not start")
-
-
-BOOT = ((0, b"firmware"), (4, b"boot loader"), (4, b"kernel"), (8, b"command line"), (14, b"machine owner keys"))
 
 
 @pytest.fixture(scope="module")

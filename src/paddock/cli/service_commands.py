@@ -16,6 +16,7 @@ from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption, open_party
 from paddock.cli.output import SIMULATED, notice, say, say_json, working
 from paddock.cli.policy_commands import keeper_home
 from paddock.cli.simulator import SimulatorProcess, simulator_key, simulator_key_file
+from paddock.contract.levels import Tee
 from paddock.errors import ForeignKeeper, ServiceUnreachable
 from paddock.executors.settings import read_settings
 from paddock.keeper.home import KeeperHome
@@ -25,6 +26,15 @@ hub = typer.Typer(no_args_is_help=True, help="The hub: contracts, runs, receipts
 simulator = typer.Typer(no_args_is_help=True, help="Stands in for attestation hardware (SIMULATED).")
 SimulateOption = Annotated[
     bool, typer.Option("--simulate", help="Run a simulator where there is no trusted hardware. It protects nobody.")
+]
+SimulateAsOption = Annotated[
+    Tee,
+    typer.Option(
+        "--simulate-as",
+        metavar="KIND",
+        help="What the simulator stands in for: enclave for level 5, confidential-vm for 4, measured-host for 3, "
+        "software for 2.",
+    ),
 ]
 ProofOption = Annotated[
     str,
@@ -63,6 +73,7 @@ def serve_everything(
     *,
     home: HomeOption = DEFAULT_HOME,
     simulate: SimulateOption = False,
+    simulate_as: SimulateAsOption = Tee.ENCLAVE,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
     executor_option: ExecutorOptionOption = None,
@@ -93,6 +104,7 @@ def serve_everything(
         executor_settings=read_settings(executor_option or []),
         engine=engine,
         attester=attester,
+        simulate_as=simulate_as,
     ) as placing:
         folder = own.folder / "hub"
         if serving.is_https(own.hub):  # this home's own hub: who it is needs no telling
@@ -115,6 +127,7 @@ def hub_serve(
     tls: Annotated[bool, typer.Option("--tls", help="Serve over attested TLS.")] = False,
     proof: ProofOption = NO_ATTESTER,
     simulate: SimulateOption = False,
+    simulate_as: SimulateAsOption = Tee.ENCLAVE,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     executor: Annotated[str, typer.Option(help="Plug-in that starts enclaves.")] = "process",
     executor_option: ExecutorOptionOption = None,
@@ -144,6 +157,7 @@ def hub_serve(
         executor_settings=read_settings(executor_option or []),
         engine=engine,
         attester=attester,
+        simulate_as=simulate_as,
     ) as placing:
         url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         reached = f"{url}#{serving.hub_keys(folder).public().fingerprint()}" if tls else url

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from paddock.attest import NO_ATTESTER, check_available
 from paddock.cli.simulator import SimulatorProcess, simulator_key_file
+from paddock.contract.levels import Tee
 from paddock.errors import PaddockError, StoreUrlInvalid
 from paddock.executors import Executor, load_plugin, make_executor
 from paddock.hub.app import create_hub
@@ -26,6 +27,7 @@ class LocalEngineService:
     Args:
         folder: the hub's folder.
         simulate: whether to start a simulator.
+        simulate_as: the kind of environment that it stands in for.
         parallel: runs at the same time.
         executor: name of the plug-in that starts enclaves.
         executor_settings: what the operator set for it.
@@ -48,6 +50,7 @@ class LocalEngineService:
         executor_settings: Mapping[str, str],
         engine: str,
         attester: str = NO_ATTESTER,
+        simulate_as: Tee = Tee.ENCLAVE,
     ) -> None:
         if simulate and attester != NO_ATTESTER:
             raise RuntimeError("a simulator stands where there is no attester")
@@ -55,7 +58,7 @@ class LocalEngineService:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.parallel = parallel
         self.place_with = load_plugin("paddock.engines", engine)
-        self.simulator = SimulatorProcess(simulator_key_file(folder)) if simulate else None
+        self.simulator = SimulatorProcess(simulator_key_file(folder), tee=simulate_as) if simulate else None
         if self.simulator is not None:
             attester = self.simulator.attester
         try:
@@ -92,6 +95,7 @@ def local_engine(
     executor_settings: Mapping[str, str] | None = None,
     engine: str = "local",
     attester: str = NO_ATTESTER,
+    simulate_as: Tee = Tee.ENCLAVE,
 ) -> LocalEngineService:
     """The engine of a hub's folder; see `LocalEngineService`."""
     return LocalEngineService(
@@ -102,6 +106,7 @@ def local_engine(
         executor_settings=executor_settings or {},
         engine=engine,
         attester=attester,
+        simulate_as=simulate_as,
     )
 
 

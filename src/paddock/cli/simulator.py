@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from paddock.contract.levels import Tee
 from paddock.errors import SimulatorFailed
 
 MODULE = "paddock.testing.simulator"
@@ -22,14 +23,15 @@ class SimulatorProcess:
 
     Args:
         key_file: its key; made at first use.
+        tee: the kind of environment that it stands in for.
         command: how to start it; the demo starts a changed runtime.
     """
 
-    def __init__(self, key_file: Path, *, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, key_file: Path, *, tee: Tee = Tee.ENCLAVE, command: Sequence[str] = COMMAND) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="paddock-sim-")
         # A Unix socket's path holds about 100 bytes: a home's own folder may be too deep.
         self._socket = Path(self._folder.name) / "attest"
-        arguments = ["--key", str(key_file.resolve()), "--listen", str(self._socket)]
+        arguments = ["--key", str(key_file.resolve()), "--listen", str(self._socket), "--tee", tee.value]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -36,6 +36,7 @@ limits.lease_seconds = {lease_seconds}
 limits.attempts = {attempts}
 limits.checkpoint_seconds = {checkpoint_seconds}
 environment.simulated = {simulated}
+environment.measurements = {measurements}
 inputs.records.asset = "north/records"
 inputs.records.view = "{view}"
 inputs.net.asset = "modelco/{program}"
@@ -154,6 +155,7 @@ class Stage:
             "checkpoint_seconds": 1,
             "view": "auto",
             "simulated": "true",
+            "measurements": '["this"]',
             "program": "net",
             "epochs": 2,
             "columns": '["height", "weight"]',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,21 @@ def test_programs_can_be_started_again_after_a_failed_import() -> None:
     with pytest.raises(ImportError), no_children():
         raise ImportError
     assert (subprocess.Popen, os.popen) == before
+
+
+def test_another_thread_starts_programs_meanwhile() -> None:
+    """An enclave proves itself while PaddlePaddle is imported, and a TPM is asked by way of programs."""
+    said: list[object] = []
+
+    def ask() -> None:
+        done = subprocess.run(["/bin/echo", "here"], capture_output=True, check=True)
+        with os.popen("echo there") as pipe:
+            said.extend([done.stdout, pipe.read()])
+
+    with no_children():
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+        with pytest.raises(FileNotFoundError):
+            subprocess.run(["/bin/echo", "here"], check=True)
+    assert said == [b"here\n", "there\n"]

@@ -1,0 +1,150 @@
+"""A whole run at each level: hub, keepers and enclave are processes and servers as in earnest, and so are the host's attester
+and the TPM (swtpm) that prove levels 2 and 3. Levels 4 and 5 are SIMULATED here; test_real_levels.py has evidence of real formats.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddock.attest import NO_ATTESTER
+from paddock.cli.policy_commands import keeper_home
+from paddock.cli.simulator import SimulatorProcess
+from paddock.contract.levels import Level, Tee
+from paddock.errors import EvidenceMissing, LevelRefused
+from paddock.evidence import Collateral, TrustPolicy, verify_evidence
+from paddock.party.results import fetch_results
+from paddock.release.verdict import environment_found
+from paddock.testing.stage import Stage
+from tests.fixtures.software_tpm import BOOT, MISSING, REASON, Swtpm, start
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
+
+
+@dataclass
+class Machine:
+    """One machine with everything: a host's attester, a TPM, a simulator; and the parties that use it.
+
+    Args:
+        stage: the parties.
+        addresses: level to what attests there.
+        tpm_measurement: what the TPM's quotes are measured as.
+    """
+
+    stage: Stage
+    tpm_measurement: str
+    addresses: dict[Level, str] = field(default_factory=dict)
+
+    def prove_by(self, address: str) -> None:
+        """Have the next runs attested by this."""
+        self.stage.engine.executor._attester = address  # type: ignore[attr-defined]  # one machine serves all levels
+
+    def agree(self, level: Level, **changes: Any) -> Any:
+        simulated = level in (Level.L4, Level.L5)
+        listed = json.dumps(["this", self.tpm_measurement]) if level is Level.L3 else '["this"]'
+        values = {
+            "level": level.value,
+            "simulated": json.dumps(simulated),
+            "measurements": listed,
+            "epochs": 1,
+            **changes,
+        }
+        return self.stage.agree(**values)
+
+
+@pytest.fixture(scope="module")
+def machine(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("levels")
+    with ExitStack() as stack:
+        short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paddock-")))
+        tpm = start(folder / "tpm")
+        stack.callback(tpm.end)
+        for register, data in BOOT:
+            tpm.extend(register, data)
+        tpm.attester().prepare("ecc")
+        key = _serve_host(stack, short, tpm)
+        simulators = {
+            tee: stack.enter_context(SimulatorProcess(folder / "simulator.key", tee=tee))
+            for tee in (Tee.CONFIDENTIAL_VM, Tee.ENCLAVE)
+        }
+        quote = f"tpm:tcti={tpm.tcti}"
+        host = f"host:{short / 'host.sock'}"
+        trust = (
+            f'[host]\nkeys = ["{key}"]\n[tpm]\nroots = ["{tpm.attester().key().name}"]\n[levels.L3]\nallow = ["host"]\n'
+            f'[simulated]\nkeys = ["{simulators[Tee.ENCLAVE].key}"]\n'
+        )
+        stage = stack.enter_context(Stage(folder / "stage", program, attester=host, trust=trust, executor="sandbox"))
+        yield Machine(
+            stage,
+            _measured(tpm),
+            {
+                Level.L1: NO_ATTESTER,
+                Level.L2: host,
+                Level.L3: f"{host}+host={quote}",
+                Level.L4: simulators[Tee.CONFIDENTIAL_VM].attester,
+                Level.L5: simulators[Tee.ENCLAVE].attester,
+            },
+        )
+
+
+def _serve_host(stack: ExitStack, folder: Path, tpm: Swtpm) -> str:
+    """Start the host's attester, which has the TPM hold the runtime; its public key."""
+    command = [sys.executable, "-I", "-m", "paddock.attest.host_service", "--tpm", f"tcti={tpm.tcti}"]
+    command += ["--key", str(folder / "host.key"), "--listen", str(folder / "host.sock")]
+    process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    stack.callback(process.terminate)
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    assert told["ready"], told
+    return str(told["host"])
+
+
+def _measured(tpm: Swtpm) -> str:
+    policy = TrustPolicy.model_validate({"tpm": {"roots": [tpm.attester().key().name]}})
+    quote = tpm.attester().attest(bytes(64))
+    return verify_evidence(quote, policy=policy, collateral=Collateral(), now=datetime.now(UTC)).measurement
+
+
+FOUND = {
+    Level.L1: None,
+    Level.L2: "software",
+    Level.L3: "measured-host",
+    Level.L4: "confidential-vm",
+    Level.L5: "enclave",
+}
+
+
+@pytest.mark.parametrize("level", Level)
+def test_a_built_in_job_runs_at_each_level(machine: Machine, level: Level, tmp_path: Path) -> None:
+    machine.prove_by(machine.addresses[level])
+    proposal = machine.agree(level)
+    seen = machine.stage.run(proposal)
+    assert seen.state == "succeeded", seen.error
+    got = fetch_results(machine.stage.modelco, seen.run, tmp_path / "modelco", overwrite=False)
+    assert set(got.folders) == {"weights", "curve"}
+    receipt = got.verified.receipt
+    assert receipt.simulated is (level in (Level.L4, Level.L5))
+    keeper = keeper_home(machine.stage.north.home).keys.public().sign
+    verdict = receipt.keepers["north"].verdict
+    assert (None if verdict is None else environment_found(verdict, keeper)) == FOUND[level]
+
+
+@pytest.mark.parametrize("level", [level for level in Level if level is not Level.L1])
+def test_what_proves_less_gets_no_keys(machine: Machine, level: Level) -> None:
+    """The attesters of the level below."""
+    below = Level(f"L{int(level.value[1]) - 1}")
+    machine.prove_by(machine.addresses[below])
+    proposal = machine.agree(level, measurements=json.dumps(["this", machine.tpm_measurement]), simulated="true")
+    seen = machine.stage.run(proposal)
+    assert seen.state == "failed"
+    assert isinstance(seen.error, EvidenceMissing if level is Level.L2 else LevelRefused), seen.error
