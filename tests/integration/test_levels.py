@@ -1,17 +1,18 @@
-"""A whole run at each level: hub, keepers and enclave are processes and servers as in earnest, and so are the host's attester
+"""A whole run at each level, at L1 to L4 with a party's script in it: hub, keepers and enclave are processes and servers as in earnest, and so are the host's attester
 and the TPM (swtpm) that prove levels 2 and 3. Levels 4 and 5 are SIMULATED here; test_real_levels.py has evidence of real formats.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ import pytest
 from paddock.attest import NO_ATTESTER
 from paddock.cli.policy_commands import keeper_home
 from paddock.cli.simulator import SimulatorProcess
+from paddock.contract.asset import AssetKind
 from paddock.contract.levels import Level, Tee
+from paddock.crypto.moment import write_moment
 from paddock.errors import EvidenceMissing, LevelRefused
 from paddock.evidence import Collateral, TrustPolicy, verify_evidence
 from paddock.party.results import fetch_results
@@ -50,16 +53,79 @@ class Machine:
         self.stage.engine.executor._attester = address  # type: ignore[attr-defined]  # one machine serves all levels
 
     def agree(self, level: Level, **changes: Any) -> Any:
+        """A training at L5; at the levels below a party's script goes on with the weights."""
         simulated = level in (Level.L4, Level.L5)
         listed = json.dumps(["this", self.tpm_measurement]) if level is Level.L3 else '["this"]'
         values = {
             "level": level.value,
+            "expires": write_moment(datetime.now(UTC) + timedelta(hours=1)),
             "simulated": json.dumps(simulated),
             "measurements": listed,
-            "epochs": 1,
             **changes,
         }
-        return self.stage.agree(**values)
+        text = _HEAD.format(**values) + ("" if level is Level.L5 else _SCRIPT_HEAD) + _TRAINING
+        text += "" if level is Level.L5 else _SCRIPT_STEP
+        stage = self.stage
+        proposal = stage.modelco.propose(stage.modelco.draft(text, measurement=stage._measurement()))
+        return stage.north.sign(proposal.id)
+
+
+_HEAD = """\
+title = "A run at {level}"
+level = "{level}"
+expires = {expires}
+parties = ["north", "modelco"]
+limits.attempts = 1
+environment.simulated = {simulated}
+environment.measurements = {measurements}
+inputs.records.asset = "north/records"
+inputs.net.asset = "modelco/net"
+outputs.weights = {{ from = "training.weights", to = ["modelco"] }}
+outputs.curve = {{ from = "training.curve", to = ["modelco", "north"] }}
+"""
+_SCRIPT_HEAD = """\
+inputs.code.asset = "modelco/code"
+outputs.summary = { from = "work.summary", to = ["modelco"], type = "metrics" }
+outputs.log = { from = "work.log", to = ["north"] }
+"""
+_TRAINING = """
+[[steps]]
+name = "training"
+kind = "train"
+inputs = { program = ["net"], data = ["records"] }
+
+[steps.parameters]
+seed = 1
+epochs = 1
+batch_size = 8
+loss = { kind = "cross_entropy" }
+optimizer = { kind = "adam", learning_rate = 0.05 }
+metrics = ["accuracy"]
+mapping.x = { columns = ["height", "weight"], dtype = "float32", normalise = "standard" }
+mapping.label = { column = "sick", dtype = "int64" }
+"""
+_SCRIPT_STEP = """
+[[steps]]
+name = "work"
+kind = "script"
+inputs = { script = ["code"], data = ["records"], weights = ["training.weights"] }
+parameters = { entry = "main.py", outputs = ["summary"] }
+"""
+_SCRIPT = """\
+import csv
+import json
+import pathlib
+import socket
+
+rows = list(csv.DictReader(open("/inputs/records/patients.csv")))
+weights = pathlib.Path("/inputs/training.weights/weights.safetensors").stat().st_size
+try:
+    interfaces = [name for _, name in socket.if_nameindex()]
+except OSError:
+    interfaces = []
+print("interfaces", len(set(interfaces) - {"lo"}))
+pathlib.Path("/outputs/summary/summary.json").write_text(json.dumps({"rows": len(rows), "weights": weights}))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +147,14 @@ def machine(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         host = f"host:{short / 'host.sock'}"
         trust = (
             f'[host]\nkeys = ["{key}"]\n[tpm]\nroots = ["{tpm.attester().key().name}"]\n[levels.L3]\nallow = ["host"]\n'
+            '[levels.L4]\nallow = ["host"]\n'
             f'[simulated]\nkeys = ["{simulators[Tee.ENCLAVE].key}"]\n'
         )
         stage = stack.enter_context(Stage(folder / "stage", program, attester=host, trust=trust, executor="sandbox"))
+        code = folder / "code"
+        code.mkdir()
+        (code / "main.py").write_text(_SCRIPT, encoding="utf-8")
+        stage.modelco.seal(code, "code", AssetKind.SCRIPT)
         yield Machine(
             stage,
             _measured(tpm),
@@ -125,13 +196,21 @@ FOUND = {
 
 
 @pytest.mark.parametrize("level", Level)
-def test_a_built_in_job_runs_at_each_level(machine: Machine, level: Level, tmp_path: Path) -> None:
+def test_a_run_at_each_level(machine: Machine, level: Level, tmp_path: Path) -> None:
     machine.prove_by(machine.addresses[level])
     proposal = machine.agree(level)
     seen = machine.stage.run(proposal)
     assert seen.state == "succeeded", seen.error
     got = fetch_results(machine.stage.modelco, seen.run, tmp_path / "modelco", overwrite=False)
-    assert set(got.folders) == {"weights", "curve"}
+    assert set(got.folders) == {"weights", "curve"} | ({"summary"} if level is not Level.L5 else set())
+    if level is not Level.L5:
+        summary = json.loads((got.folders["summary"] / "summary.json").read_text())
+        assert (summary["rows"], summary["weights"] > 0) == (40, True)
+        log = (
+            fetch_results(machine.stage.north, seen.run, tmp_path / "north", overwrite=False).folders["log"] / "log.txt"
+        )
+        here = len({name for _, name in socket.if_nameindex()} - {"lo"})
+        assert log.read_text() == f"interfaces {here if level is Level.L1 else 0}\n", "a network at L1 alone"
     receipt = got.verified.receipt
     assert receipt.simulated is (level in (Level.L4, Level.L5))
     keeper = keeper_home(machine.stage.north.home).keys.public().sign
@@ -141,7 +220,7 @@ def test_a_built_in_job_runs_at_each_level(machine: Machine, level: Level, tmp_p
 
 @pytest.mark.parametrize("level", [level for level in Level if level is not Level.L1])
 def test_what_proves_less_gets_no_keys(machine: Machine, level: Level) -> None:
-    """The attesters of the level below."""
+    """Attested by what proves the level below."""
     below = Level(f"L{int(level.value[1]) - 1}")
     machine.prove_by(machine.addresses[below])
     proposal = machine.agree(level, measurements=json.dumps(["this", machine.tpm_measurement]), simulated="true")
