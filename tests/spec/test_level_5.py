@@ -37,7 +37,7 @@ from tests.fixtures.cast import (
     signed,
     terms_dict,
 )
-from tests.fixtures.hosts import host_evidence, host_policy
+from tests.fixtures.hosts import HOST, host_evidence
 from tests.fixtures.proof import evidence as simulated
 from tests.fixtures.vendors.intel import IntelMaker
 
@@ -62,7 +62,10 @@ def real(change: Change | None = None) -> Change:
     return changed
 
 
-POLICY = TrustPolicy(sgx=SGX.trust, tdx=TDX.trust, host=host_policy().host)
+POLICY = TrustPolicy.model_validate(
+    {each: maker.policy().model_dump(exclude_none=True)[each] for each, maker in (("sgx", SGX), ("tdx", TDX))}
+    | {"host": {"keys": [HOST]}}
+)
 COLLATERAL = SGX.collateral(NOW)
 
 
