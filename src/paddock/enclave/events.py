@@ -76,7 +76,10 @@ class EventWriter:
     def _write(self, event: dict[str, Any]) -> None:
         line = json.dumps(event, separators=(",", ":")).encode("utf-8") + b"\n"
         with self._lock:
-            self._sink.write(line)
+            rest = memoryview(line)
+            while rest:
+                # A channel may take less than it is given: a machine's port takes 32 KiB at a time.
+                rest = rest[self._sink.write(rest) or 0 :]
 
 
 def _rows(sealed: Sequence[tuple[str, bytes]]) -> list[dict[str, str]]:

@@ -1,11 +1,15 @@
-"""How often a run tells of something."""
+"""How often a run tells of something, and that all of it arrives."""
 
 from __future__ import annotations
+
+import io
+import json
+from typing import Any
 
 import pytest
 
 from paddock.enclave import events
-from paddock.enclave.events import Pace
+from paddock.enclave.events import EventWriter, Pace
 
 
 class Clock:
@@ -44,3 +48,16 @@ def test_a_long_run_tells_no_more_than_is_listened_to(clock: Clock) -> None:
 
 def test_what_shall_be_told_seldom_is_told_seldom(clock: Clock) -> None:
     assert told(clock, 3600, 1, least=300) == 12
+
+
+def test_a_channel_that_takes_little_at_a_time_gets_the_whole_line() -> None:
+    class Port(io.BytesIO):
+        """As a virtio port, which takes no more than so many bytes of one call."""
+
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data)[:10])
+
+    port = Port()
+    EventWriter(port).phase("running", step="s" * 100)
+    assert json.loads(port.getvalue())["detail"] == {"step": "s" * 100}
+    assert port.getvalue().endswith(b"\n")

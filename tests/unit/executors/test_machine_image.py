@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from paddock.errors import ExecutorFailed, ImageInvalid
+from paddock import walls
+from paddock.errors import ExecutorFailed, ImageInvalid, RuntimeIncomplete
 from paddock.evidence.claims import registers_digest
+from paddock.executors.machine import tree
 from paddock.executors.machine.archive import Entry, initial_file_system
 from paddock.executors.machine.description import FACTS, Machine, read_machine
 from paddock.executors.machine.kernel import command_line
@@ -224,6 +226,30 @@ def test_modules_that_are_missing_broken_or_in_a_circle_are_refused(tmp_path: Pa
     broken.write_bytes(b"no archive")
     with pytest.raises(ExecutorFailed):
         read_module(broken)
+
+
+# --- root file system -------------------------------------------------------------------------------------------------
+
+
+def test_programs_that_the_walls_start_by_path_stand_inside_as_sources() -> None:
+    package = Path(walls.__file__).parent
+    modules = {f"paddock/walls/{file.name}": file for file in package.glob("*.py")}
+    # Whether or not anything imports it, what is started as a file must be there as one.
+    modules.pop("paddock/walls/outside.py")
+    found = tree._started_by_path(modules)
+    assert {"paddock/walls/outside.py", "paddock/walls/inside.py"} <= set(found)
+    assert all(file.is_file() for file in found.values())
+
+
+def test_programs_come_with_all_that_they_link() -> None:
+    shell = Path("/bin/sh").resolve()
+    found = tree.with_libraries({"bin/sh": shell})
+    assert found["bin/sh"] == shell
+    assert {f"{tree.SYSTEM_LIBRARIES}/libc.so.6", f"{tree.SYSTEM_LIBRARIES}/{tree.LOADER}"} <= set(found)
+    with pytest.raises(RuntimeIncomplete, match="libnothing"):
+        tree.with_libraries({}, ["libnothing.so.1"])
+    with pytest.raises(ExecutorFailed, match="apt-get install some-package"):
+        tree.program("no-such-program", "some-package")
 
 
 # --- expected registers ---------------------------------------------------------------------------------------------

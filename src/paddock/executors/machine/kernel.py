@@ -32,12 +32,11 @@ _FIXED = (
     "loglevel=1",
     "panic=-1",
     "oops=panic",
-    "init_on_free=1",
     "lockdown=confidentiality",
 )
-"""Nothing of what the kernel has to say goes to the host but its last words; what is freed is wiped; not even root reads the kernel's
-memory, loads a module that its makers did not sign, or starts another kernel."""
-_APPLETS = ("cat", "insmod", "mkdir", "mount", "poweroff", "sh", "switch_root", "umount", "usleep")
+"""Nothing of what the kernel has to say goes to the host but its last words; not even root reads the kernel's memory, loads a module
+that its makers did not sign, or starts another kernel."""
+_APPLETS = ("cat", "grep", "insmod", "mkdir", "mount", "poweroff", "sh", "switch_root", "umount", "usleep")
 _LINKS = {
     "lib": "usr/lib",
     f"lib64/{LOADER}": f"/usr/lib/x86_64-linux-gnu/{LOADER}",
