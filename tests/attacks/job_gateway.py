@@ -308,6 +308,32 @@ def words_of_a_failure(ground: Ground) -> str | Outcome:
     return f"records in '{told.detail}'" if told.detail else Outcome.refused(NOTHING, "no words for this party")
 
 
+@attack(
+    "job-words-in-file-names",
+    Actor.JOB,
+    "records carried out in the name of a refused file",
+    what="A script calls a file of its output by what it read and has the output refused, so that the refusal names it.",
+    stops="In a contract with scripts the words of any failure go to those alone who receive the scripts' logs.",
+    enforced=("enclave.words", "enclave.control"),
+    rules=("V-12",),
+    codes=(NOTHING,),
+    off=lambda: instead(LastWords, "error_for", lambda _self, error, *_: error),
+    threats=(45,),
+    claims=_CLAIMS,
+)
+def words_in_file_names(ground: Ground) -> str | Outcome:
+    terms = _scripted(ground).terms
+    made = {"training.weights": {"31.415926535897.safetensors": b"no tensors"}, "evaluation.metrics": {}}
+    try:
+        control.controlled(terms, {**made, "training.log": {}}, {})
+    except OutputRefused as error:
+        told = LastWords().error_for(error, terms, "modelco")
+        if "31.415926535897" in told.detail:
+            return f"records in '{told.detail}'"
+        return Outcome.refused(NOTHING, "no words for this party")
+    raise AssertionError("such a file was let out")
+
+
 # --- outputs of a type ---
 
 

@@ -30,6 +30,7 @@ from paddock.errors import (
     InternalFault,
     LevelRefused,
     MeasurementRefused,
+    OutputRefused,
     PaddockError,
     ProgressRefused,
     ReceiptMalformed,
@@ -505,8 +506,13 @@ def test_v12_what_a_script_says_of_its_failure_goes_where_its_log_goes() -> None
         assert words.error_for(ScriptFailed(plain), terms, "north").detail == plain
     for hidden in ("Its exit status was 1. 31.4", "Its exit status was 314159.", "It was ended by SIGSECRETWORDS."):
         assert words.error_for(ScriptFailed(hidden), terms, "north").detail == ""
-    words.keep("evaluation", {})  # a built-in job is no party's code
-    assert words.error_for(stolen, terms, "north").detail == stolen.detail
+    # Files that a script made have names and columns of its choice, which an output check or a later step repeats.
+    for step in ("", "evaluation"):
+        words.keep(step, {})
+        assert words.error_for(OutputRefused("31.4.csv has no header."), terms, "north").detail == ""
+        assert words.error_for(OutputRefused("31.4.csv has no header."), terms, "south").detail
+    built_in = contract(merge(level="L4")).terms
+    assert words.error_for(stolen, built_in, "north").detail == stolen.detail
 
 
 def test_v12_a_failure_that_the_host_invented_cannot_speak_in_its_own_words_of_what_to_do() -> None:

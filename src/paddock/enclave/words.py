@@ -29,16 +29,20 @@ class LastWords:
 
     def log_for(self, terms: Terms, party: str) -> bytes:
         """The log, if this party is to receive it; nothing otherwise."""
-        return self._log if self._hears(terms, party) else b""
+        return self._log if _hears(terms, self._step, party) else b""
 
     def error_for(self, error: PaddockError, terms: Terms, party: str) -> PaddockError:
-        """The error as this party may read it: a script's words go to those who receive its log, to others how it ended."""
-        kind = next((step.kind for step in terms.steps if step.name == self._step), None)
-        # V-12: what a worker with a party's code in it says, that code may have said.
-        if kind is None or is_built_in(kind) or self._hears(terms, party) or _ENDED.fullmatch(error.detail):
+        """The error as this party may read it: the words only if it receives the log of every script of the contract.
+
+        A script chooses what it fails with, how its files are called that an output check then names, and what a later
+        step finds in them. Others read the code, and the exit status if that is what it was.
+        """
+        scripts = [step.name for step in terms.steps if not is_built_in(step.kind)]
+        # V-12
+        if _ENDED.fullmatch(error.detail) or all(_hears(terms, name, party) for name in scripts):
             return error
         return type(error)()
 
-    def _hears(self, terms: Terms, party: str) -> bool:
-        source = f"{self._step}.{LOG}"
-        return any(each.source == source and party in each.to for each in terms.outputs.values())
+
+def _hears(terms: Terms, step: str, party: str) -> bool:
+    return any(each.source == f"{step}.{LOG}" and party in each.to for each in terms.outputs.values())
