@@ -68,7 +68,11 @@ def test_every_level_is_decided_and_at_least_one_claims_it(attack: Attack) -> No
 
 def test_every_row_of_the_threat_model_links_to_its_attacks() -> None:
     text = (_ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
-    linked = {int(number) for number, to in re.findall(r"^\| \[(\d+)\]\(attacks.md#threat-(\d+)\) \|", text, re.MULTILINE) if number == to}
+    linked = {
+        int(number)
+        for number, to in re.findall(r"^\| \[(\d+)\]\(attacks.md#threat-(\d+)\) \|", text, re.MULTILINE)
+        if number == to
+    }
     assert linked == {number for each in catalogue() for number in each.threats}, "write [N](attacks.md#threat-N)"
 
 
