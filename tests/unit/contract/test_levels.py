@@ -30,6 +30,7 @@ from paddock.contract.terms import check_level
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import Launch
 from paddock.enclave.run import check_found, perform
+from paddock.enclave.words import LastWords
 from paddock.errors import (
     EvidenceMissing,
     LevelRefused,
@@ -179,7 +180,7 @@ def test_terms_that_the_level_forbids_are_not_read_released_for_or_run(name: str
             judged(around, "enclave")
     launch = Launch(run=RUN, contract={}, store="", keepers={}, attester="none", checkpoints=[])
     with pytest.raises(LevelRefused):
-        perform(launch, around, EventWriter(io.BytesIO()))
+        perform(launch, around, EventWriter(io.BytesIO()), LastWords())
 
 
 def changed(change: Change) -> dict[str, Any]:
