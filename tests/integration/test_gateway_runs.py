@@ -38,6 +38,7 @@ parties = ["north", "modelco"]
 environment.simulated = true
 {limits}
 inputs.records.asset = "north/records"
+inputs.records.view = "{view}"
 inputs.code.asset = "modelco/{script}"
 outputs.summary = {{ from = "work.summary", to = ["modelco"], type = "{kind}" }}
 outputs.notes = {{ from = "work.notes", to = ["north"] }}
@@ -90,6 +91,7 @@ def agree(stage: Stage, script: str, **changes: str) -> Proposal:
         "limits": "",
         "kind": "metrics",
         "argument": "go",
+        "view": "auto",
         "script": script,
         **changes,
     }
@@ -97,9 +99,11 @@ def agree(stage: Stage, script: str, **changes: str) -> Proposal:
     return stage.north.sign(stage.modelco.propose(draft).id)
 
 
-@pytest.mark.parametrize("level", ["L1", "L2"])
-def test_an_unmodified_script_runs_over_plain_files(stage: Stage, script: str, level: str, tmp_path: Path) -> None:
-    seen = stage.run(agree(stage, script, level=level))
+@pytest.mark.parametrize(("level", "view"), [("L1", "mounted"), ("L2", "staged")])
+def test_an_unmodified_script_runs_over_plain_files(
+    stage: Stage, script: str, level: str, view: str, tmp_path: Path
+) -> None:
+    seen = stage.run(agree(stage, script, level=level, view=view))
     assert seen.state == "succeeded", seen.error
     modelco = fetch_results(stage.modelco, seen.run, tmp_path / "modelco", overwrite=False)
     north = fetch_results(stage.north, seen.run, tmp_path / "north", overwrite=False)

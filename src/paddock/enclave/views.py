@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 
+from paddock.contract.levels import LEVELS, Network
 from paddock.contract.terms import Terms
 from paddock.jobs.api import Files
 from paddock.jobs.registry import job_kind
@@ -38,6 +41,9 @@ def open_views(terms: Terms, readers: Mapping[str, VolumeReader], views: ExitSta
             inputs[name] = VolumeFiles(reader)  # nothing is asked of the machine that the job does not need
             continue
         means = find_means(by_path=name in by_path, room_bytes=room)
+        if name in by_path and LEVELS[terms.level].network is Network.GATEWAY and os.geteuid() == 0:
+            # Walls make a job of root's an ordinary user's, and a mount is for whoever made it alone.
+            means = replace(means, can_mount=False)
         view = choose_view(wanted, reader.content_bytes, means)
         inputs[name] = views.enter_context(open_view(view, reader, means))
         if view is View.STAGED:
