@@ -14,6 +14,7 @@ from paddock.cli.simulator import SimulatorProcess, simulator_key_file
 from paddock.contract.levels import Tee
 from paddock.errors import PaddockError, StoreUrlInvalid
 from paddock.executors import Executor, load_plugin, make_executor
+from paddock.executors.command import CommandExecutor
 from paddock.hub.app import create_hub
 from paddock.hub.hub import HubConfig, load_ledger_key
 from paddock.keeper.home import KeeperHome
@@ -81,7 +82,10 @@ class LocalEngineService:
         return bool(getattr(self.executor, "isolated", False))
 
     def close(self) -> None:
-        """End the simulator, if there is one."""
+        """End the enclaves that wait for runs and the simulator, if there are any."""
+        executor = getattr(self, "executor", None)
+        if isinstance(executor, CommandExecutor):
+            executor.close()
         if self.simulator is not None:
             self.simulator.close()
 

@@ -10,24 +10,30 @@ from paddock.enclave.boot import harden, take_channel
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import MAX_LAUNCH_BYTES, Launch, read_launch
 from paddock.enclave.run import open_contract, perform
+from paddock.enclave.warm import get_warm
 from paddock.enclave.words import LastWords
 from paddock.errors import InternalFault, JobRefused, PaddockError, ProgramRefused, Unavailable
 from paddock.receipt.failure import failure_info, failure_message
 
 
-def main() -> int:
-    """Run once; the exit code is that of the error's branch."""
+def main(arguments: list[str]) -> int:
+    """Run once; the exit code is that of the error's branch.
+
+    Args:
+        arguments: `--warm`: load what most runs need before the launch is read.
+    """
     locked = harden()
     source, sink = take_channel()
     events = EventWriter(sink)
     words = LastWords()
     launch: Launch | None = None
     contract: SignedContract | None = None
+    ready = get_warm() if arguments == ["--warm"] else None
     try:
         launch = read_launch(source.readline(MAX_LAUNCH_BYTES))
         contract = open_contract(launch)
         events.phase("booted", memory_locked=locked)
-        events.receipt(perform(launch, contract, events, words))
+        events.receipt(perform(launch, contract, events, words, ready))
     except PaddockError as error:
         return _fail(events, launch, contract, error, words)
     except OSError as error:
@@ -63,4 +69,4 @@ def _fail(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

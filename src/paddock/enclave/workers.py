@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
 
 from paddock.contract.levels import LEVELS, Level, Network, is_built_in
@@ -24,6 +24,7 @@ from paddock.contract.terms import LimitTerms, StepTerms
 from paddock.enclave.plain import start_plain
 from paddock.errors import GatewayBreached, JobEnded, LevelRefused, PaddockError
 from paddock.gateway.frames import Link
+from paddock.gateway.messages import Bounds
 from paddock.gateway.receiving import Made
 from paddock.gateway.supervisor import Supervisor, Work
 from paddock.walls import Binding, Ceilings, start_walled
@@ -84,8 +85,19 @@ def in_process(level: Level, *, built_in: bool) -> bool:
     return network is Network.NONE or (network is Network.OPEN and built_in)
 
 
+def built_in_ceilings(memory_bytes: int, processes: int, run_seconds: int) -> Ceilings:
+    """What a built-in job may use, which writes no files."""
+    return Ceilings(
+        memory_bytes=memory_bytes + _ENGINE_BYTES,
+        processes=processes,
+        file_bytes=_LEAST_SCRATCH_BYTES,
+        scratch_bytes=_LEAST_SCRATCH_BYTES,
+        cpu_seconds=run_seconds * (os.cpu_count() or 1),
+    )
+
+
 def ceilings(limits: LimitTerms) -> Ceilings:
-    """What a step's job may use, out of what all signed."""
+    """What a script may use, out of what all signed."""
     # Its outputs stand in the scratch space before they are handed out.
     scratch = max(limits.scratch_bytes, limits.output_bytes, _LEAST_SCRATCH_BYTES)
     return Ceilings(
@@ -132,9 +144,10 @@ class Workers:
     def __init__(self, level: Level, limits: LimitTerms, ready: Ready | None = None) -> None:
         self._level = level
         self._most = ceilings(limits)
+        self._built_in = built_in_ceilings(limits.memory_bytes, limits.processes, limits.run_seconds)
         self._ahead: Worker | None = None
         if ready is not None:
-            if LEVELS[level].network is Network.GATEWAY and _within(self._most, ready.most):
+            if LEVELS[level].network is Network.GATEWAY and _within(self._built_in, ready.most):
                 self._ahead = ready.worker
             else:
                 ready.worker.end()
@@ -147,7 +160,7 @@ class Workers:
         """
         built_in = is_built_in(first.kind)
         if self._ahead is None and built_in and not in_process(self._level, built_in=built_in):
-            self._ahead = start_worker(self._level, self._most, engine=True)
+            self._ahead = start_worker(self._level, self._built_in, engine=True)
 
     def run(
         self,
@@ -174,9 +187,12 @@ class Workers:
         """
         worker = self._ahead if built_in else None
         if worker is None:
-            worker = start_worker(self._level, self._most, bindings=bindings, engine=built_in)
+            most = self._built_in if built_in else self._most
+            worker = start_worker(self._level, most, bindings=bindings, engine=built_in)
         else:
             self._ahead = None  # for this step alone: the next one begins in a fresh process
+        if built_in:
+            work = replace(work, bounds=_bounds(self._built_in))
         supervisor = Supervisor(Link(worker.channel, check), work)
         try:
             return supervisor.run()
@@ -202,6 +218,11 @@ class Ready:
 
     worker: Worker
     most: Ceilings
+
+
+def _bounds(most: Ceilings) -> Bounds:
+    """What a worker lowers its own limits to before its job begins: one that waited may have been given more."""
+    return Bounds(data_bytes=most.memory_bytes, processes=most.processes, cpu_seconds=most.cpu_seconds)
 
 
 def _within(asked: Ceilings, most: Ceilings) -> bool:

@@ -85,6 +85,16 @@ def runtime_stamp() -> str:
     return digest.hexdigest()
 
 
+def runtime_files() -> list[Path]:
+    """What the runtime is made of: its files, and the folders that they are in."""
+    package = Path(__file__).resolve().parent.parent
+    found: set[Path] = set()
+    for name, distribution in needed_distributions(_ROOTS).items():
+        for _, file in _package_files(package) if name == _ROOT else _files(distribution):
+            found.update((file, file.parent))
+    return sorted(found)
+
+
 def needed_distributions(roots: Iterable[tuple[str, str]]) -> dict[str, metadata.Distribution]:
     """Installed distributions and all that they require.
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from paddock.errors import ExecutorFailed
 from paddock.executors.executor import ExecutionState, Launch, OnEvent
+from paddock.executors.pool import WarmPool
 from paddock.executors.supervision import Execution, Limits
 from paddock.store.memory import remove_left
 
@@ -52,16 +53,18 @@ class CommandExecutor(abc.ABC):
     Args:
         log_folder: where each run's stderr is kept for the operator; None drops it.
         limits: see `Limits`.
+        warm: how many enclaves wait for a launch (`WarmPool`); only of programs that wait for one.
     """
 
     isolated: ClassVar[bool] = False
     """Whether what it starts sees none of the host's files: it reaches ciphertext through the hub then, not in a folder."""
 
-    def __init__(self, *, log_folder: Path | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, *, log_folder: Path | None = None, limits: Limits | None = None, warm: int = 0) -> None:
         self._log_folder = log_folder
         self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._executions: dict[str, Execution] = {}
+        self._pool = WarmPool(warm, self._limits)
         remove_left()  # of enclaves that died with the service that had started them
 
     @abc.abstractmethod
@@ -87,12 +90,35 @@ class CommandExecutor(abc.ABC):
             if launch.run in self._executions and not self._executions[launch.run].ended.is_set():
                 raise ExecutorFailed("That run is already under way.")
         command = self.command(launch)
-        execution = Execution(launch.line(command.attester), on_event, self._limits, log, command.clear, command.folder)
+        started = tuple(command.arguments), dict(command.environment), command.folder
+        line = launch.line(command.attester)
+
+        def clear() -> None:
+            command.clear()
+            self._pool.fill(*started)
+
+        execution = self._pool.take(*started)
+        waited = execution is not None and execution.launch(line, on_event, log, clear)
+        if execution is None or not waited:
+            execution = Execution(line, on_event, self._limits, log, clear, command.folder)
         with self._lock:
             self._executions[launch.run] = execution
             self._forget_old()
-        execution.start(command.arguments, dict(command.environment))
+        if not waited:
+            execution.start(command.arguments, dict(command.environment))
         return launch.run
+
+    def warm(self, command: Command) -> None:
+        """Have enclaves of this command waiting before the first run."""
+        self._pool.fill(tuple(command.arguments), dict(command.environment), command.folder)
+
+    def waiting(self) -> list[int]:
+        """The processes that wait for a launch."""
+        return self._pool.waiting()
+
+    def close(self) -> None:
+        """End the enclaves that wait; runs go on."""
+        self._pool.close()
 
     def stop(self, execution: str) -> None:
         """See `Executor.stop`."""

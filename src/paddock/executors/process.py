@@ -10,17 +10,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paddock.errors import ExecutorFailed
+from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
 from paddock.executors.command import Command, CommandExecutor, environment
 from paddock.executors.executor import Launch
+from paddock.executors.settings import check_settings
 from paddock.executors.supervision import Limits
 
 ENCLAVE = (sys.executable, "-I", "-m", "paddock.enclave")
 MEASURE = (sys.executable, "-I", "-m", "paddock.cli.main", "measure", "--json")
+WARM = "warm"
+"""The setting of how many enclaves wait ready."""
+_MOST_WARM = 16
 _MEASURE_SECONDS = 120
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _MOST_WARM:
+        raise ExecutorOptionInvalid(f"'{WARM}' is a number from 0 to {_MOST_WARM}.")
+    return int(text)
 
 
 class ProcessExecutor(CommandExecutor):
@@ -33,6 +43,10 @@ class ProcessExecutor(CommandExecutor):
         program: what to start; tests put their own in.
         measure_command: prints the measurement as JSON with a member `digest`.
         limits: see `Limits`.
+        settings: `warm`: how many enclaves wait ready for a run (`WarmPool`), 0 to 16; 0 unless it is given.
+
+    Raises:
+        ExecutorOptionInvalid: a setting is unknown or no such number.
     """
 
     def __init__(
@@ -44,9 +58,15 @@ class ProcessExecutor(CommandExecutor):
         program: Sequence[str] = ENCLAVE,
         measure_command: Sequence[str] = MEASURE,
         limits: Limits | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(log_folder=log_folder, limits=limits)
+        settings = settings or {}
+        check_settings(settings, (WARM,))
+        warm = _count(settings.get(WARM, "0"))
+        super().__init__(log_folder=log_folder, limits=limits, warm=warm)
         self._attester = attester
+        if warm and tuple(program) == ENCLAVE:
+            program = (*ENCLAVE, "--warm")
         self._threads = threads
         self._program = tuple(program)
         self._measure_command = tuple(measure_command)
@@ -57,6 +77,10 @@ class ProcessExecutor(CommandExecutor):
             raise ExecutorFailed("The executor 'process' needs Linux.")
         if not os.access(self._program[0], os.X_OK):
             raise ExecutorFailed("The Python interpreter cannot be run.")
+        self._get_warm()
+
+    def _get_warm(self) -> None:
+        self.warm(Command(self._program, environment(self._threads), self._attester))
 
     def measure(self) -> str:
         """See `Executor.measure`."""

@@ -18,7 +18,7 @@ from typing import Any
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
 from paddock.executors.command import Command, environment
 from paddock.executors.executor import Launch
-from paddock.executors.process import ENCLAVE, MEASURE, ProcessExecutor
+from paddock.executors.process import ENCLAVE, MEASURE, WARM, ProcessExecutor
 from paddock.executors.settings import check_settings
 from paddock.executors.supervision import Limits
 from paddock.walls import check_walls
@@ -37,7 +37,8 @@ class SandboxExecutor(ProcessExecutor):
 
     Args:
         attester: as for `process`.
-        settings: `log-folder`: an existing folder that gets each run's stderr.
+        settings: `log-folder`: an existing folder that gets each run's stderr; `warm`: as for `process`, from the second run
+            on (the frame around an enclave names its store, which the first one tells).
         program: as for `process`.
         measure_command: as for `process`.
         limits: as for `process`.
@@ -56,12 +57,17 @@ class SandboxExecutor(ProcessExecutor):
         limits: Limits | None = None,
     ) -> None:
         settings = settings or {}
-        check_settings(settings, (_LOG_FOLDER,))
+        check_settings(settings, (_LOG_FOLDER, WARM))
         log = Path(settings[_LOG_FOLDER]) if _LOG_FOLDER in settings else None
         if log is not None and not (log.is_absolute() and log.is_dir()):
             raise ExecutorOptionInvalid(f"'{_LOG_FOLDER}' is an absolute path of a folder that exists.")
         super().__init__(
-            attester=attester, log_folder=log, program=program, measure_command=measure_command, limits=limits
+            attester=attester,
+            log_folder=log,
+            program=program,
+            measure_command=measure_command,
+            limits=limits,
+            settings={name: value for name, value in settings.items() if name == WARM},
         )
 
     def prepare(self) -> None:
@@ -88,6 +94,9 @@ class SandboxExecutor(ProcessExecutor):
         if done.returncode != 0:
             said = done.stderr.decode("utf-8", "replace").strip()[-200:]
             raise ExecutorFailed(f"A trial said: {said}.")
+
+    def _get_warm(self) -> None:
+        """Not before the first run: what is around an enclave depends on where its store is."""
 
     def command(self, launch: Launch) -> Command:
         """See `CommandExecutor.command`."""

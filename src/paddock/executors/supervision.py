@@ -60,8 +60,10 @@ class Execution:
     One thread starts it and reads it to its end: the kernel ties PR_SET_PDEATHSIG to the starting thread, so that
     thread must live as long as the process.
 
+    One that is started without a launch waits for it, and serves that one (the warm pool).
+
     Args:
-        line: the launch.
+        line: the launch; None: it is given later.
         on_event: takes events, one at a time.
         limits: of what is read.
         log: the file that gets its stderr; None drops it.
@@ -69,7 +71,7 @@ class Execution:
         folder: where it runs.
     """
 
-    line: bytes
+    line: bytes | None
     on_event: OnEvent
     limits: Limits
     log: Path | None
@@ -79,6 +81,7 @@ class Execution:
     _started: threading.Event = field(default_factory=threading.Event)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _gone: threading.Event = field(default_factory=threading.Event)
+    _launched: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: subprocess.Popen[bytes] | None = None
     _reaped: bool = False
@@ -96,6 +99,38 @@ class Execution:
         if self._failure is not None:
             raise ExecutorFailed("The process could not be started.") from self._failure
 
+    def __post_init__(self) -> None:
+        if self.line is not None:
+            self._launched.set()
+
+    @property
+    def pid(self) -> int | None:
+        """The started process; None before it is."""
+        return None if self._process is None else self._process.pid
+
+    def launch(self, line: bytes, on_event: OnEvent, log: Path | None, clear: Callable[[], None]) -> bool:
+        """Give a waiting process its one launch.
+
+        Returns:
+            Whether it was there to take it.
+        """
+        with self._lock:
+            if self._launched.is_set():
+                raise RuntimeError("a process serves one launch")
+            if self._gone.is_set() or self._stopped.is_set():
+                return False
+            self.line, self.on_event, self.log, self.clear = line, on_event, log, clear
+            self._launched.set()
+        return True
+
+    def discard(self) -> None:
+        """End one that waits, if it was not launched meanwhile."""
+        with self._lock:
+            if self._launched.is_set():
+                return
+            self._stopped.set()
+        self._signal(signal.SIGKILL)
+
     def stop(self) -> None:
         """Ask it to end, then end it."""
         self._stopped.set()
@@ -103,7 +138,6 @@ class Execution:
             self._signal(signal.SIGKILL)
 
     def _supervise(self, command: Sequence[str], env: dict[str, str]) -> None:
-        kills_before = _out_of_memory_kills()
         try:
             process = self._spawn(command, env)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -116,6 +150,14 @@ class Execution:
         self._started.set()
         reaper = threading.Thread(target=self._reap, args=(process,), name="reaper", daemon=True)
         reaper.start()
+        if not self._wait_for_launch():
+            reaper.join()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+            self.ended.set()
+            return
+        kills_before = _out_of_memory_kills()
         threading.Thread(target=self._tell, args=(process,), name="launch", daemon=True).start()
         log = threading.Thread(target=self._keep_log, args=(process,), name="log", daemon=True)
         log.start()
@@ -129,6 +171,15 @@ class Execution:
         self._clear()
         self.ended.set()
         self._deliver(final)
+
+    def _wait_for_launch(self) -> bool:
+        """Whether it was launched; False: it ended, or was discarded, before anybody needed it."""
+        while not self._launched.wait(_POLL_SECONDS):
+            if self._gone.is_set():
+                with self._lock:
+                    self._stopped.set()
+                    return self._launched.is_set()
+        return True
 
     def _clear(self) -> None:
         try:
@@ -156,7 +207,7 @@ class Execution:
 
     def _tell(self, process: subprocess.Popen[bytes]) -> None:
         # On its own thread: a process that never reads must not keep its events from being read.
-        if process.stdin is not None:
+        if process.stdin is not None and self.line is not None:
             with contextlib.suppress(OSError):
                 process.stdin.write(self.line)
             with contextlib.suppress(OSError):

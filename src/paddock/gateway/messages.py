@@ -44,6 +44,14 @@ class VolumeEntry(Message):
     path: str | None
 
 
+class Bounds(Message):
+    """What a worker lowers its own limits to, before its job begins; none is ever raised."""
+
+    data_bytes: Count
+    processes: Count
+    cpu_seconds: Count
+
+
 class Task(Message):
     """What the job is to do.
 
@@ -55,6 +63,7 @@ class Task(Message):
         memory_bytes: what data and tensors may take together.
         checkpoints: whether any are kept.
         state: the number of the volume with the state to go on from, or None.
+        bounds: to be lowered to, or None.
     """
 
     kind: Name
@@ -64,6 +73,7 @@ class Task(Message):
     memory_bytes: Count
     checkpoints: bool
     state: Count | None
+    bounds: Bounds | None
 
 
 class Page(Message):

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from paddock.errors import CATALOGUE, GatewayBreached, JobRefused, ProgramRefused
 from paddock.gateway.frames import PIECE_BYTES, TASK_BYTES, Kind, Link, write_json
 from paddock.gateway.messages import (
+    Bounds,
     FailedMessage,
     FileMessage,
     Hello,
@@ -58,6 +59,7 @@ class Work:
         memory_bytes: what data and tensors may take together; a state that it keeps is no larger.
         checkpoints: where its state is kept.
         progress: takes news.
+        bounds: what the worker lowers its limits to; None: it has those that it needs.
     """
 
     kind: str
@@ -67,6 +69,7 @@ class Work:
     memory_bytes: int
     checkpoints: Checkpoints
     progress: Callable[[Progress], None]
+    bounds: Bounds | None = None
 
 
 class Supervisor:
@@ -164,6 +167,7 @@ class Supervisor:
             memory_bytes=work.memory_bytes,
             checkpoints=not isinstance(work.checkpoints, NoCheckpoints),
             state=None if state is None else self._numbered(Volume(state)).number,
+            bounds=work.bounds,
         )
 
     def _numbered(self, volume: Volume) -> VolumeEntry:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import socket
 import sys
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--engine"]:
         importlib.import_module("paddock.jobs.engine")
     task = client.task()
+    _lower(task)
     try:
         _perform(client, task)
     except PaddockError as error:
@@ -41,6 +43,20 @@ def main(arguments: list[str]) -> int:
         return _fail(client, JobEnded(f"It ended by a fault: {type(error).__name__}."))
     client.end()
     return 0
+
+
+def _lower(task: Task) -> None:
+    """Have no more than was signed: nothing of a party was here when this process was started."""
+    if task.bounds is None:
+        return
+    for number, wanted in (
+        (resource.RLIMIT_DATA, task.bounds.data_bytes),
+        (resource.RLIMIT_NPROC, task.bounds.processes),
+        (resource.RLIMIT_CPU, task.bounds.cpu_seconds),
+    ):
+        hard = resource.getrlimit(number)[1]
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(number, (most, most))
 
 
 def _perform(client: Client, task: Task) -> None:
