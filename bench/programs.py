@@ -19,7 +19,7 @@ from paddock.program import STANDARD_LIMITS, read_program
 from tests.fixtures.families import CLASSIFIERS, FAMILIES, Family
 
 _AREA = "programs"
-_SAMPLES = 8
+_SAMPLES = 4
 _SPEED = "ratio >= 0.95"
 _QUICK = ("lenet", "mobilenet_v1", "transformer")
 
@@ -58,7 +58,7 @@ def _reading(folder: Path, *, quick: bool) -> list[Row]:
 
 def _speed(family: str, folder: Path, *, quick: bool) -> Row:
     case = _case(FAMILIES[family], folder)
-    timings = interleaved({"own": case.own, "rebuilt": case.rebuilt}, repeat=3 if quick else 15, warmup=2)
+    timings = interleaved({"own": case.own, "rebuilt": case.rebuilt}, repeat=3 if quick else 11, warmup=1)
     own, rebuilt = (1 / timings[which].median for which in ("own", "rebuilt"))
     return row(f"{family}, steps of {_SAMPLES} samples", _AREA, rebuilt, "1/s", baseline=own, target=_SPEED)
 
