@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -52,7 +52,11 @@ class RawAttribute:
 
 @dataclass(frozen=True, slots=True)
 class RawOperation:
-    """One operation as written; `outputs` holds None for what is left out."""
+    """One operation as written; `outputs` holds None for what is left out.
+
+    `full_name` is the name with its dialect, as PaddlePaddle prints it; `layer` the developer's layer that it came from,
+    where the file notes it; `where` name, place and layer for messages.
+    """
 
     dialect: str
     name: str
@@ -62,23 +66,20 @@ class RawOperation:
     outputs: tuple[tuple[int, Type] | None, ...]
     stop_gradient: tuple[bool, ...]
     regions: tuple[RawBlock, ...]
+    full_name: str = field(init=False)
+    layer: str = field(init=False)
+    where: str = field(init=False)
 
-    @property
-    def full_name(self) -> str:
-        """Name with dialect, as PaddlePaddle prints it."""
-        return f"{self.dialect}.{self.name}"
-
-    @property
-    def where(self) -> str:
-        """Name and place, and the developer's layer where it is known, for messages."""
-        layer = f" in {self.layer}" if self.layer.strip("/") else ""
-        return f"{self.full_name} at op {self.place}{layer}"
-
-    @property
-    def layer(self) -> str:
-        """The developer's layer that it came from, as PaddlePaddle notes it; empty where it does not."""
+    def __post_init__(self) -> None:
+        """Work out once what is said of it: the operations of loops are read many times."""
         about = self.attributes.get("struct_name")
-        return about.value if about is not None and about.kind == "str" else ""
+        layer = about.value if about is not None and about.kind == "str" else ""
+        full_name = f"{self.dialect}.{self.name}"
+        object.__setattr__(self, "full_name", full_name)
+        object.__setattr__(self, "layer", layer)
+        object.__setattr__(
+            self, "where", f"{full_name} at op {self.place}" + (f" in {layer}" if layer.strip("/") else "")
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Reader:
         self._stopped: set[int] = set()
         self._origin: dict[int, int] = {}  # value -> the input whose numbers it holds, only moved
         self._below: dict[int, int] = {}
+        self._attributes: dict[int, Mapping[str, Any]] = {}  # by place, for the turns of a loop
         self._guards: tuple[tuple[int, bool], ...] = ()
         self._made_in_block: list[list[int]] = []
         self._inputs: list[Input] = []
@@ -274,7 +275,10 @@ class Reader:
     ) -> tuple[Sequence[Operand | None], Mapping[str, Any], Sequence[Type | None]]:
         operands = [self._operand(raw, value) for value in raw.operands]
         declared = [None if each is None else each[1] for each in raw.outputs]
-        return operands, _attributes(raw, operator.attributes), declared
+        attributes = self._attributes.get(raw.place)
+        if attributes is None:
+            attributes = self._attributes[raw.place] = _attributes(raw, operator.attributes)
+        return operands, attributes, declared
 
     def _own(self, raw: RawOperation, value: int) -> int:
         own = self._visible.get(value)
@@ -391,7 +395,7 @@ class Reader:
 
 def _check_sizes_are_no_numbers(call: Call, operator: Operator, constants: Sequence[tuple[Number, ...] | None]) -> None:
     """The size of a batch may say what shape a result has, and is no number to compute with."""
-    if all(constant is not None for constant in constants):
+    if None not in constants:
         return
     for index, operand in enumerate(call.operands):
         known = None if operand is None or _kind(operator, index) == "constant" else operand.constant

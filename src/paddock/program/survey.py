@@ -28,6 +28,7 @@ _INSTEAD = {
     "pd_op.while": "Write a `for` over a Python range, or count its turns in whole numbers between fixed ones.",
     "pd_op.if": "Let weights or fixed numbers decide, not data; choose sample by sample with `paddle.where`.",
 }  # fmt: skip
+_BATCH = "Reduce, reshape, cut and decide within a sample: leave the first dimension, which is the batch, as it is."
 _CUSTOM = "Write it with PaddlePaddle's own operators: code that is compiled for it does not travel."
 
 
@@ -119,6 +120,8 @@ def _refusal(error: ProgramRefused, raw: RawOperation | None) -> Refusal:
     if raw is None:
         return Refusal(error.code, "", None, "", error.detail, error.action)
     instead = _INSTEAD.get(raw.full_name, _CUSTOM if raw.dialect.startswith("dialect") else error.action)
+    if "samples" in error.detail and raw.full_name not in _INSTEAD:
+        instead = _BATCH
     listed = not isinstance(error, OperatorRefused)
     why = error.detail.removeprefix(f"{raw.where}: ") if listed else error.summary()
     return Refusal(error.code, raw.full_name, raw.place, raw.layer, why, instead)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from paddock.errors import OperationRefused, OperatorRefused, ProgramRefused, ProgramTooLarge
+from paddock.jobs import export
 from paddock.jobs.engine import engine
 from paddock.jobs.evaluator import ProgramLayer
 from paddock.jobs.export import InputSpec, export_layer
@@ -34,7 +36,7 @@ CARRIED: dict[str, Callable[[], Any]] = {
 REFUSED: dict[str, tuple[type[Any], type[ProgramRefused], str]] = {
     "ended by weights": (networks.EndedByWeights, OperationRefused, r"pd_op\.while at op \d+.*not fixed"),
     "ended by fractions": (networks.EndedByFractions, OperationRefused, r"pd_op\.while at op \d+.*not fixed"),
-    "endless": (networks.Endless, ProgramTooLarge, "unroll into more than 50000"),
+    "endless": (networks.Endless, ProgramTooLarge, "unroll into more than 2000"),
     "ended by data": (networks.Unbounded, OperationRefused, r"pd_op\.max at op \d+.*mixes the samples"),
     "decided by data": (networks.ByData, OperationRefused, r"pd_op\.mean at op \d+.*mixes the samples"),
     "decided by the batch": (networks.BySample, OperationRefused, r"at op \d+.*number of samples in a batch"),
@@ -56,8 +58,11 @@ def test_branches_and_loops_train_as_their_layer_does(name: str, tmp_path: Path)
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("ignore")
-def test_what_cannot_be_bounded_or_is_not_listed_is_refused_by_name_and_place(name: str, tmp_path: Path) -> None:
+def test_what_cannot_be_bounded_or_is_not_listed_is_refused_by_name_and_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make, error, said = REFUSED[name]
+    monkeypatch.setattr(export, "STANDARD_LIMITS", replace(STANDARD_LIMITS, max_operations=2_000))
     with pytest.raises(error, match=said):
         export_layer(make(), [InputSpec("x", "float32", (-1, 4))], tmp_path)
 
