@@ -24,7 +24,7 @@ OptionOption = Annotated[
 
 @executor.command("list")
 def executor_list(json_output: JsonOption = False) -> None:
-    """List the executors, what can be built for each, and the settings that building takes.
+    """List the executors, what can be built for each, and the settings that starting and building take.
 
     Example: paddock executor list
     """
@@ -36,8 +36,12 @@ def executor_list(json_output: JsonOption = False) -> None:
     rows = [(name, "yes" if row["starts"] else "no", row["about"], row["builds"] or "-") for name, row in found.items()]
     table("", ["executor", "starts runs", "what it is", "what is built for it"], rows)
     for name, row in found.items():
-        if row["settings"]:
-            table(f"paddock executor build {name}", ["--option", "what it means"], sorted(row["settings"].items()))
+        for title, option, settings in (
+            (f"paddock executor build {name}", "--option", row["settings"]),
+            (f"paddock serve --executor {name}", "--executor-option", row["options"]),
+        ):
+            if settings:
+                table(title, [option, "what it means"], sorted(settings.items()))
 
 
 @executor.command("describe")
@@ -110,11 +114,13 @@ def _executor(name: str, option: list[str] | None) -> Executor:
 
 
 def _facts(name: str, starts: bool, builds: bool) -> dict[str, Any]:
-    about = inspect.getdoc(load_plugin(EXECUTORS, name)) or "" if starts else ""
+    factory = load_plugin(EXECUTORS, name) if starts else None
+    about = "" if factory is None else inspect.getdoc(factory) or ""
     built = _builder(name) if builds else None
     return {
         "starts": starts,
         "about": about.partition("\n")[0],
         "builds": None if built is None else built.about,
         "settings": {} if built is None else dict(built.settings),
+        "options": dict(getattr(factory, "SETTINGS", {})),
     }

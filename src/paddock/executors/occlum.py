@@ -47,6 +47,7 @@ class OcclumExecutor(CommandExecutor):
         ExecutorOptionInvalid: a setting is unknown or missing.
     """
 
+    isolated = True
     SETTINGS: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "image": "folder that 'paddock executor build occlum' made",

@@ -89,6 +89,7 @@ class SconeExecutor(CommandExecutor):
         ExecutorOptionInvalid: a setting is unknown, missing or not understood.
     """
 
+    isolated = True
     SETTINGS: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "image": "folder that 'paddock executor build scone' made",

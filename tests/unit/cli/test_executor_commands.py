@@ -46,7 +46,9 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_list_tells_what_starts_runs_and_what_is_built() -> None:
     found = paddock_json("executor", "list").json
     assert found["process"]["starts"] is True
-    assert found["toy"] == {"starts": False, "about": "", "builds": "A toy.", "settings": {"colour": "Its colour."}}
+    settings = {"colour": "Its colour."}
+    assert found["toy"] == {"starts": False, "about": "", "builds": "A toy.", "settings": settings, "options": {}}
+    assert list(found["gramine"]["options"]) == ["image"]
     shown = paddock("executor", "list").out
     assert "A toy." in shown
     assert "Its colour." in shown

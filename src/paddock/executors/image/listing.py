@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from packaging.utils import canonicalize_name
-
 from paddock.errors import RuntimeIncomplete
 from paddock.evidence.measurement import needed_distributions
 from paddock.executors.image.imports import Reached, find_module, reach
@@ -124,12 +122,13 @@ def _own(package: Path, reached: Reached) -> tuple[dict[str, Path], dict[str, Pa
 
 
 def _distributions(reached: Reached) -> dict[str, metadata.Distribution]:
-    owners = metadata.packages_distributions()
-    declared = {canonicalize_name(name) for name in needed_distributions([("paddock", ""), ("paddock", "paddle")])}
-    roots: set[str] = set()
-    for name in reached.foreign:
-        # What nothing of ours requires is optional where it is imported, and not part of what is measured.
-        roots |= {canonicalize_name(owner) for owner in owners.get(name, [])} & declared
+    # What nothing of ours requires is optional where it is imported, and not part of what is measured.
+    declared = needed_distributions([("paddock", ""), ("paddock", "paddle")])
+    roots = {
+        name
+        for name, distribution in declared.items()
+        if reached.foreign & {path.parts[0].partition(".")[0] for path in distribution.files or ()}
+    }
     more = {extra for name in roots for extra in _UNDECLARED.get(name, ())}
     return needed_distributions((name, "") for name in sorted(roots | more) if name != "paddock")
 
