@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 
 from paddock.contract.levels import LEVELS, Network
 from paddock.contract.terms import Terms
@@ -27,6 +26,7 @@ def open_views(terms: Terms, readers: Mapping[str, VolumeReader], views: ExitSta
         StagingRefused, NoRoomInMemory, MountUnavailable, SealRefused, Unavailable: see `open_view`.
     """
     room = terms.limits.memory_bytes
+    walled = LEVELS[terms.level].network is Network.GATEWAY
     by_path = {
         reference
         for step in terms.steps
@@ -40,10 +40,8 @@ def open_views(terms: Terms, readers: Mapping[str, VolumeReader], views: ExitSta
         if name not in by_path and wanted in (AUTO, View.DIRECT):
             inputs[name] = VolumeFiles(reader)  # nothing is asked of the machine that the job does not need
             continue
-        means = find_means(by_path=name in by_path, room_bytes=room)
-        if name in by_path and LEVELS[terms.level].network is Network.GATEWAY and os.geteuid() == 0:
-            # Walls make a job of root's an ordinary user's, and a mount is for whoever made it alone.
-            means = replace(means, can_mount=False)
+        # Walls make a job of root's an ordinary user's, and a mount is for whoever made it alone.
+        means = find_means(by_path=name in by_path, room_bytes=room, for_another_user=walled and os.geteuid() == 0)
         view = choose_view(wanted, reader.content_bytes, means)
         inputs[name] = views.enter_context(open_view(view, reader, means))
         if view is View.STAGED:

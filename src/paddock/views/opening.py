@@ -12,7 +12,9 @@ Source: docs/spec/contract.md §2 (`view`).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import enum
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from paddock.views.mount import mount_volume
 from paddock.views.staging import Memory, StagedFolder
 
 AUTO = "auto"
+_PR_GET_NO_NEW_PRIVS = 39
 _STAGED_SHARE = 4
 """What is staged unasked takes at most one part in so many of the memory that the run may use."""
 
@@ -56,8 +59,14 @@ class Means:
     can_mount: bool
 
 
-def find_means(*, by_path: bool, room_bytes: int) -> Means:
-    """What this machine has."""
+def find_means(*, by_path: bool, room_bytes: int, for_another_user: bool) -> Means:
+    """What this machine has.
+
+    Args:
+        by_path: see `Means`.
+        room_bytes: see `Means`.
+        for_another_user: whether whoever reads is not the user of this process, to whom alone a mount belongs.
+    """
     staging = Path("/dev/shm")  # noqa: S108 - memory, checked to be: nothing is found there by a guessable name
     try:
         Memory().check(staging, may_swap=False)
@@ -65,7 +74,13 @@ def find_means(*, by_path: bool, room_bytes: int) -> Means:
     except (PaddockError, OSError):
         usable = None
     can_mount = Path("/dev/fuse").exists() and shutil.which("fusermount3") is not None
+    can_mount = can_mount and not for_another_user and _may_mount()
     return Means(by_path, room_bytes, usable, can_mount)
+
+
+def _may_mount() -> bool:
+    # fusermount3 is root's by its set-user-id bit, which is without effect where no new privileges are given (prctl(2)).
+    return os.geteuid() == 0 or ctypes.CDLL(None).prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0
 
 
 def choose_view(wanted: str, content_bytes: int, means: Means) -> View:
@@ -92,7 +107,7 @@ def choose_view(wanted: str, content_bytes: int, means: Means) -> View:
         # Whoever serves a mount and is killed while it waits for itself is never gone.
         raise ViewUnavailable("This kind of job reads the volume itself, in the process that would serve the mount.")
     if wanted == View.MOUNTED and not means.can_mount:
-        raise ViewUnavailable("A mounted view was asked for, and this environment has no FUSE.")
+        raise ViewUnavailable("A mounted view was asked for, and nothing can be mounted for the job here.")
     if wanted != AUTO:
         return View(wanted)
     if not means.by_path:
@@ -102,7 +117,9 @@ def choose_view(wanted: str, content_bytes: int, means: Means) -> View:
         return View.STAGED
     if means.can_mount:
         return View.MOUNTED
-    raise ViewUnavailable("This environment has no FUSE, and the volume does not fit into memory.")
+    raise ViewUnavailable(
+        "Nothing can be mounted for the job here, and the volume does not fit into the memory that the contract allows."
+    )
 
 
 class FolderFiles:

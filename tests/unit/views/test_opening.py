@@ -57,11 +57,11 @@ def test_the_view_that_fits(wanted: str, content: int, means: Means, chosen: Vie
     ("wanted", "content", "means", "saying"),
     [
         ("auto", 101 * MIB, Means(True, 100 * MIB, SHM, False), "does not fit"),
-        ("auto", 1, Means(True, 100 * MIB, None, False), "no FUSE"),
+        ("auto", 1, Means(True, 100 * MIB, None, False), "[Nn]othing can be mounted"),
         ("direct", 1, Means(True, 100 * MIB, SHM, True), "takes paths"),
         ("staged", 101 * MIB, Means(True, 100 * MIB, SHM, True), "does not fit"),
         ("staged", 1, Means(True, 100 * MIB, None, True), "in memory for sure"),
-        ("mounted", 1, Means(True, 100 * MIB, SHM, False), "no FUSE"),
+        ("mounted", 1, Means(True, 100 * MIB, SHM, False), "[Nn]othing can be mounted"),
         ("mounted", 1, Means(False, 100 * MIB, SHM, True), "reads the volume itself"),
     ],
 )
@@ -72,7 +72,7 @@ def test_what_cannot_be_had_is_refused_and_not_replaced(wanted: str, content: in
 
 @pytest.mark.parametrize("view", list(View))
 def test_every_view_shows_the_same_files(view: View, reader: VolumeReader) -> None:
-    means = find_means(by_path=view is View.MOUNTED, room_bytes=MIB)
+    means = find_means(by_path=view is View.MOUNTED, room_bytes=MIB, for_another_user=False)
     before = set(SHM.glob("paddock-*"))
     with open_view(choose_view(view, reader.content_bytes, means), reader, means) as files:
         assert files.names() == sorted(FILES)
@@ -159,3 +159,19 @@ def test_a_full_memory_folder_is_cleared_of_what_is_left_before_its_room_is_judg
     monkeypatch.setattr("paddock.views.staging.os.statvfs", judged)
     with StagedFolder(reader, SHM):
         assert order == ["removed", "judged"]
+
+
+def test_nothing_is_mounted_for_another_user() -> None:
+    assert not find_means(by_path=True, room_bytes=MIB, for_another_user=True).can_mount
+
+
+def test_nothing_is_mounted_where_privileges_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert find_means(by_path=True, room_bytes=MIB, for_another_user=False).can_mount
+    program = (
+        "import ctypes; ctypes.CDLL(None).prctl(38, 1, 0, 0, 0); import os; os.geteuid = lambda: 1000;"
+        "from paddock.views.opening import find_means;"
+        "print(find_means(by_path=True, room_bytes=1, for_another_user=False).can_mount)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"False\n"
