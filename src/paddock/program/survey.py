@@ -62,17 +62,17 @@ def survey(data: bytes, limits: Limits) -> tuple[Program | None, tuple[Refusal, 
         data: the file.
         limits: what to accept.
     """
+    try:
+        return read_program(data, limits), ()
+    except ProgramRefused as error:
+        first = error
     surveyor = _Surveyor(limits)
     try:
         surveyor.document(read_document(data, limits))
     except ProgramRefused as error:
         surveyor.refusals.append(_refusal(error, None))
-    if surveyor.refusals:
-        return None, tuple(surveyor.refusals)
-    try:
-        return read_program(data, limits), ()
-    except ProgramRefused as error:
-        return None, (_refusal(error, None),)
+    # What is only wrong with the program as a whole is found at its end.
+    return None, tuple(surveyor.refusals) or (_refusal(first, None),)
 
 
 class _Follows(Exception):
