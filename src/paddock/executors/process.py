@@ -19,7 +19,8 @@ from paddock.executors.executor import Launch
 from paddock.executors.settings import check_settings
 from paddock.executors.supervision import Limits
 
-ENCLAVE = (sys.executable, "-I", "-m", "paddock.enclave")
+# -B: what it compiled would be readable by its own user alone, and a job in walls, another user, would compile it anew.
+ENCLAVE = (sys.executable, "-I", "-B", "-m", "paddock.enclave")
 MEASURE = (sys.executable, "-I", "-m", "paddock.cli.main", "measure", "--json")
 WARM = "warm"
 """The setting of how many enclaves wait ready."""
