@@ -14,7 +14,7 @@ from paddock.evidence import measurement as measuring
 
 
 def test_what_the_enclave_needs_is_followed_to_its_ends() -> None:
-    closure = measuring._closure()
+    closure = measuring.needed_distributions(measuring._ROOTS)
     assert {"paddock", "cryptography", "cffi", "pydantic-core", "paddlepaddle", "numpy"} <= set(closure)
     assert "pytest" not in closure
 
@@ -34,7 +34,7 @@ def test_a_runtime_that_lacks_something_has_no_measurement(monkeypatch: pytest.M
 
 def test_the_digest_is_over_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"paddock": metadata.distribution("paddock"), "rfc8785": metadata.distribution("rfc8785")}
-    monkeypatch.setattr(measuring, "_closure", lambda: small)
+    monkeypatch.setattr(measuring, "needed_distributions", lambda _roots: small)
     seen: list[str] = []
     measured = measuring.measure_runtime(seen.append)
     shown = measured.to_dict()
@@ -47,7 +47,7 @@ def test_the_digest_is_over_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_stamp_tells_that_a_file_was_touched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = tmp_path / "core.py"
     module.write_text("x = 1", encoding="utf-8")
-    monkeypatch.setattr(measuring, "_closure", lambda: {"paddock": metadata.distribution("paddock")})
+    monkeypatch.setattr(measuring, "needed_distributions", lambda _roots: {"paddock": metadata.distribution("paddock")})
     gone = ("gone.py", tmp_path / "gone.py")
     monkeypatch.setattr(measuring, "_package_files", lambda _package: [("core.py", module), gone])
     before = measuring.runtime_stamp()
