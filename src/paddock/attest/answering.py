@@ -18,7 +18,7 @@ from pathlib import Path
 from paddock.crypto.signing import SigningKey
 from paddock.evidence.binding import REPORT_DATA_BYTES
 from paddock.evidence.claims import UnverifiedEvidence
-from paddock.evidence.measurement import measure_runtime, runtime_stamp
+from paddock.evidence.measurement import RuntimeStamp, measure_runtime
 
 _MAX_REQUEST_BYTES = 4096
 _REQUEST_SECONDS = 30.0
@@ -30,12 +30,13 @@ class RuntimeWatch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._runtime = RuntimeStamp()
         self._stamp = self._measurement = ""
 
     def measurement(self) -> str:
         """As it is now."""
         with self._lock:
-            stamp = runtime_stamp()
+            stamp = self._runtime.now()
             if stamp != self._stamp:
                 self._measurement = measure_runtime().digest
                 self._stamp = stamp

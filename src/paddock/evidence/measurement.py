@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,18 +72,58 @@ def measure_runtime(progress: Callable[[str], None] | None = None) -> Measuremen
     return Measurement(sha256_id(canonical(body)), python, distributions)  # A-9
 
 
+class RuntimeStamp:
+    """Tells cheaply when measuring again is due, and proves nothing.
+
+    What the installed distributions consist of is read once, and again when a folder or a note of an installer changed:
+    reading it takes most of a second.
+    """
+
+    def __init__(self) -> None:
+        self._listed: list[tuple[str, Path]] = []
+        self._notes: list[Path] = []
+        self._known: object = None
+
+    def now(self) -> str:
+        """A fingerprint of the files' names, sizes and times.
+
+        Raises:
+            RuntimeIncomplete: a distribution that the enclave needs is not installed.
+        """
+        if self._known is None or self._known != self._seen():
+            self._list()
+        package = Path(__file__).resolve().parent.parent
+        digest = hashlib.sha256()
+        for path, file in (*_package_files(package), *self._listed):
+            digest.update(f"{path}\0{_facts(file)}\n".encode())
+        return digest.hexdigest()
+
+    def _list(self) -> None:
+        distributions = needed_distributions(_ROOTS)
+        self._notes = [
+            Path(str(distribution.locate_file(entry)))
+            for distribution in distributions.values()
+            for entry in distribution.files or ()
+            if entry.parent.name.endswith(".dist-info") and entry.name in {"METADATA", "RECORD"}
+        ]
+        self._listed = [row for name, each in sorted(distributions.items()) if name != _ROOT for row in _files(each)]
+        self._known = self._seen()
+
+    def _seen(self) -> object:
+        return [(str(place), _facts(place)) for place in (*map(Path, sys.path), *self._notes)]
+
+
 def runtime_stamp() -> str:
-    """A cheap fingerprint of the same files' names, sizes and times: tells when measuring again is due, proves nothing."""
-    package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for name, distribution in sorted(needed_distributions(_ROOTS).items()):
-        for path, file in _package_files(package) if name == _ROOT else _files(distribution):
-            try:
-                facts = file.stat()
-            except FileNotFoundError:
-                continue
-            digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ino}\n".encode())
-    return digest.hexdigest()
+    """The stamp of the runtime as it is now; see `RuntimeStamp`."""
+    return RuntimeStamp().now()
+
+
+def _facts(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError:
+        return "missing"
+    return f"{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ino}"
 
 
 def runtime_files() -> list[Path]:

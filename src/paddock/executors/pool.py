@@ -76,6 +76,9 @@ class WarmPool:
             self._waiting = [row for row in self._waiting if row not in others]
         for _, _, execution in others:
             execution.discard()
+        with self._lock:
+            if len(self._waiting) >= self._size:
+                return  # nothing is missing: the files are not looked at for nothing
         stamp = self._stamp()
         while True:
             with self._lock:
@@ -92,7 +95,12 @@ class WarmPool:
 
     def _stamp(self) -> Stamp:
         if self._files is None:
-            self._files = self._list()
+            # CPython 3.11 can fail to parse on one thread while another one parses (SystemError), and installed
+            # packages have to be read: a second try is on its own.
+            try:
+                self._files = self._list()
+            except SystemError:
+                self._files = self._list()
         facts = []
         for path in self._files:
             try:

@@ -69,6 +69,7 @@ class SandboxExecutor(ProcessExecutor):
             limits=limits,
             settings={name: value for name, value in settings.items() if name == WARM},
         )
+        self._tried = False
 
     def prepare(self) -> None:
         """See `Executor.prepare`.
@@ -78,6 +79,8 @@ class SandboxExecutor(ProcessExecutor):
             ExecutorFailed: the frame cannot be built here.
         """
         super().prepare()
+        if self._tried:  # once is enough: every enclave builds its walls and its frame itself, or ends
+            return
         check_walls()
         trial = [sys.executable, "-I", "-S", "-c", ""]
         try:
@@ -94,6 +97,7 @@ class SandboxExecutor(ProcessExecutor):
         if done.returncode != 0:
             said = done.stderr.decode("utf-8", "replace").strip()[-200:]
             raise ExecutorFailed(f"A trial said: {said}.")
+        self._tried = True
 
     def _get_warm(self) -> None:
         """Not before the first run: what is around an enclave depends on where its store is."""

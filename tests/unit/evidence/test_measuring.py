@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -55,3 +56,24 @@ def test_the_stamp_tells_that_a_file_was_touched(monkeypatch: pytest.MonkeyPatch
     module.write_text("x = 22", encoding="utf-8")
     assert measuring.runtime_stamp() != before
     assert measuring._digest(gone[1]) == "missing"
+
+
+def test_what_is_installed_is_read_again_when_an_installer_wrote(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reads: list[int] = []
+    installed = {"rfc8785": metadata.distribution("rfc8785")}
+
+    def found(_roots: object) -> dict[str, metadata.Distribution]:
+        reads.append(1)
+        return installed
+
+    monkeypatch.setattr(measuring, "needed_distributions", found)
+    monkeypatch.setattr(measuring, "_package_files", lambda _package: [])
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    runtime = measuring.RuntimeStamp()
+    assert runtime.now() == runtime.now()
+    assert len(reads) == 1
+    (tmp_path / "another.dist-info").mkdir()
+    runtime.now()
+    assert len(reads) == 2
