@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from paddock.errors import ExecutorOptionInvalid
+from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
+from paddock.executors import Launch
+from paddock.executors.command import Command
 from paddock.executors.pool import WarmPool
 from paddock.executors.process import ProcessExecutor
 from paddock.executors.sandbox import SandboxExecutor
@@ -158,3 +160,25 @@ def test_a_number_that_is_none_is_refused(value: str) -> None:
             kind(attester="none", settings={"warm": value})
     with pytest.raises(ExecutorOptionInvalid):
         ProcessExecutor(attester="none", settings={"warmth": "1"})
+
+
+def test_one_that_is_thrown_away_before_it_runs_ends_as_soon_as_it_does() -> None:
+    execution = Execution(None, Recorder(), Limits(), None, lambda: None)
+    execution.discard()
+    execution.start(_PROGRAM, {})
+    until(execution.ended.is_set)
+
+
+def test_a_run_that_is_being_started_is_not_started_again(executor: ProcessExecutor) -> None:
+    again: list[type[BaseException]] = []
+    genuine = executor.command
+
+    def meanwhile(told: Launch) -> Command:
+        with pytest.raises(ExecutorFailed) as caught:
+            executor.start(told, Recorder())
+        again.append(caught.type)
+        return genuine(told)
+
+    executor.command = meanwhile  # type: ignore[method-assign]
+    run(executor, 0)
+    assert again == [ExecutorFailed]

@@ -64,6 +64,7 @@ class CommandExecutor(abc.ABC):
         self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._executions: dict[str, Execution] = {}
+        self._beginning: set[str] = set()
         self._pool = WarmPool(warm, self._limits)
         remove_left()  # of enclaves that died with the service that had started them
 
@@ -87,8 +88,18 @@ class CommandExecutor(abc.ABC):
         """See `Executor.start`."""
         log = None if self._log_folder is None else self._log_folder / f"{launch.run}.log"
         with self._lock:
-            if launch.run in self._executions and not self._executions[launch.run].ended.is_set():
+            found = self._executions.get(launch.run)
+            if launch.run in self._beginning or (found is not None and not found.ended.is_set()):
                 raise ExecutorFailed("That run is already under way.")
+            self._beginning.add(launch.run)
+        try:
+            self._begin(launch, on_event, log)
+        finally:
+            with self._lock:
+                self._beginning.discard(launch.run)
+        return launch.run
+
+    def _begin(self, launch: Launch, on_event: OnEvent, log: Path | None) -> None:
         command = self.command(launch)
         started = tuple(command.arguments), dict(command.environment), command.folder
         line = launch.line(command.attester)
@@ -106,7 +117,6 @@ class CommandExecutor(abc.ABC):
             self._forget_old()
         if not waited:
             execution.start(command.arguments, dict(command.environment))
-        return launch.run
 
     def warm(self, command: Command) -> None:
         """Have enclaves of this command waiting before the first run."""

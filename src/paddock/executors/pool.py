@@ -35,6 +35,7 @@ class WarmPool:
         self._files: list[Path] | None = None
         self._lock = threading.Lock()
         self._waiting: list[tuple[tuple[object, ...], Stamp, Execution]] = []
+        self._starting = 0
 
     def fill(self, arguments: tuple[str, ...], environment: dict[str, str], folder: Path) -> None:
         """Start what is missing of enclaves of this command, on a thread of its own; others are thrown away."""
@@ -77,21 +78,32 @@ class WarmPool:
         for _, _, execution in others:
             execution.discard()
         with self._lock:
-            if len(self._waiting) >= self._size:
-                return  # nothing is missing: the files are not looked at for nothing
+            if self._enough():
+                return  # the files are not looked at for nothing
         stamp = self._stamp()
         while True:
             with self._lock:
-                if len(self._waiting) >= self._size:
+                if self._enough():
                     return
-                execution = Execution(None, _nobody, self._limits, None, _nothing, folder)
-                self._waiting.append((wanted, stamp, execution))
+                self._starting += 1
+            execution = Execution(None, _nobody, self._limits, None, _nothing, folder)
+            started = False
             try:
                 execution.start(arguments, environment)
+                started = True
             except ExecutorFailed:  # the run that needs it will start one itself, and tell why that fails
-                with self._lock:
-                    self._waiting = [row for row in self._waiting if row[2] is not execution]
                 return
+            finally:
+                with self._lock:  # nobody takes one before it runs
+                    self._starting -= 1
+                    kept = started and not self._enough()
+                    if kept:
+                        self._waiting.append((wanted, stamp, execution))
+                if not kept:
+                    execution.discard()
+
+    def _enough(self) -> bool:
+        return len(self._waiting) + self._starting >= self._size
 
     def _stamp(self) -> Stamp:
         if self._files is None:

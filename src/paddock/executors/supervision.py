@@ -148,6 +148,8 @@ class Execution:
             return
         self._process = process
         self._started.set()
+        if self._stopped.is_set():  # before there was anything to signal
+            self._signal(signal.SIGKILL)
         reaper = threading.Thread(target=self._reap, args=(process,), name="reaper", daemon=True)
         reaper.start()
         if not self._wait_for_launch():
