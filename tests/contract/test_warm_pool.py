@@ -179,6 +179,6 @@ def test_a_run_that_is_being_started_is_not_started_again(executor: ProcessExecu
         again.append(caught.type)
         return genuine(told)
 
-    executor.command = meanwhile  # type: ignore[method-assign]
+    executor.command = meanwhile  # type: ignore[method-assign, assignment]
     run(executor, 0)
     assert again == [ExecutorFailed]

@@ -128,7 +128,15 @@ def test_the_measurement_is_the_same_twice() -> None:
 
 def test_doctor_says_what_is_there_and_what_to_install() -> None:
     findings = as_json("doctor")
-    assert {row["area"] for row in findings} == {"python", "packages", "devices", "attesters", "tools", "limits"}
+    assert {row["area"] for row in findings} == {
+        "python",
+        "packages",
+        "devices",
+        "attesters",
+        "tools",
+        "limits",
+        "walls",
+    }
     assert all(row["ok"] or row["advice"] for row in findings)
 
 
