@@ -1,16 +1,13 @@
-"""Jobs in walls beside jobs without: what starting one costs, what a training step costs, what a warm pool saves."""
+"""Jobs in walls beside jobs without: what a training step costs; and what a warm pool saves. What starting one costs is in `walls`."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
-import socket
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,8 +19,7 @@ from bench.training import ConvNet
 from paddock.contract.levels import Level
 from paddock.contract.signing import Proposal
 from paddock.enclave.files import MadeFiles
-from paddock.enclave.plain import PlainProcess
-from paddock.enclave.workers import ENGINE, MODULE, Worker, built_in_ceilings, start_worker
+from paddock.enclave.workers import built_in_ceilings, start_worker
 from paddock.executors.command import CommandExecutor
 from paddock.gateway.frames import Link
 from paddock.gateway.supervisor import Supervisor, Volume, Work
@@ -42,49 +38,8 @@ _SETTLED_SECONDS = 1.0
 
 
 def rows(quick: bool) -> list[Row]:
-    """The start of a worker, a step of its training, and a run that finds an enclave waiting."""
-    return [*_starts(2 if quick else 9), _step(1 if quick else 5), *_pool(1 if quick else 5)]
-
-
-# --- the start of a job ---
-
-
-def _starts(repeat: int) -> list[Row]:
-    walled: list[float] = []
-    plain: list[float] = []
-    for turn in range(repeat + 1):
-        for start, seconds in ((_walled, walled), (_plain, plain)):
-            taken = _until_greeting(start)
-            if turn:  # the first of each warms the system's caches
-                seconds.append(taken)
-    one, other = 1000 * statistics.median(walled), 1000 * statistics.median(plain)
-    return [
-        row("start of a job in walls, until PaddlePaddle is loaded", AREA, one, "ms", baseline=other),
-        row("start of a job in walls minus without", AREA, max(one - other, 0.001), "ms", target="value <= 150"),
-    ]
-
-
-def _walled() -> Worker:
-    return start_worker(Level.L2, built_in_ceilings(_MEMORY, 256, 3600), engine=True)
-
-
-def _plain() -> Worker:
-    ours, its = socket.socketpair()
-    with its:
-        actions = [(os.POSIX_SPAWN_DUP2, its.fileno(), 3)]
-        command = [sys.executable, "-I", "-m", MODULE, *ENGINE]
-        pid = os.posix_spawn(command[0], command, {"PATH": "/usr/bin:/bin"}, file_actions=actions, setsid=True)
-    return Worker(PlainProcess(pid), ours)
-
-
-def _until_greeting(start: Callable[[], Worker]) -> float:
-    began = time.perf_counter()
-    worker = start()
-    try:
-        Link(worker.channel).receive()
-        return time.perf_counter() - began
-    finally:
-        worker.end()
+    """A step of training in a worker, and a run that finds an enclave waiting."""
+    return [_step(1 if quick else 5), *_pool(1 if quick else 5)]
 
 
 # --- a step of a training ---
@@ -140,7 +95,7 @@ def _walled_step(program: dict[str, bytes], data: dict[str, bytes], epochs: int)
         checkpoints=NoCheckpoints(),
         progress=note,
     )
-    worker = _walled()
+    worker = start_worker(Level.L2, built_in_ceilings(_MEMORY, 256, 3600), engine=True)
     try:
         Supervisor(Link(worker.channel), work).run()
     finally:
@@ -180,7 +135,7 @@ def _pool(repeat: int) -> list[Row]:
             cold, warm = (statistics.median(taken[name]) for name in ("cold", "warm"))
             result.append(
                 row(
-                    f"from the request of a run to its first steps at {level}, with a warm pool",
+                    f"from the request of a run to its first steps at {level}, with a warm pool of `process`",
                     AREA,
                     1000 * warm,
                     "ms",

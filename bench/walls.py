@@ -1,14 +1,12 @@
-"""What walls cost: starting a job, starting an enclave in the frame, and a step of training inside.
+"""What walls cost: starting a job, and starting an enclave in the frame. Both of a pair are taken in turns.
 
-Both of a pair are taken in turns. Steps are timed where they are made, inside and outside alike, in processor time: walls make none
-wait, and what else the machine does is not counted.
+What a step of training costs inside is in `executors`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,32 +24,10 @@ AREA = "walls"
 _CEILINGS = replace(SMALL, memory_bytes=4 << 30, processes=256, cpu_seconds=600)
 _NOTHING = "tell(1)"
 _RECEIPT = 'import sys; sys.stdin.readline(); print(\'{"event": "receipt", "envelope": {}}\', flush=True)'
-_TRAINING = """
-import statistics, time
-import numpy, paddle
-paddle.seed(1)
-net = paddle.nn.Sequential(
-    paddle.nn.Conv2D(3, 16, 3), paddle.nn.BatchNorm2D(16), paddle.nn.ReLU(), paddle.nn.Conv2D(16, 16, 3),
-    paddle.nn.Flatten(), paddle.nn.Linear(16 * 28 * 28, 10))
-net.train()
-optimizer = paddle.optimizer.Adam(parameters=net.parameters())
-x = paddle.to_tensor(numpy.random.default_rng(1).random((32, 3, 32, 32), dtype="float32"))
-y = paddle.to_tensor(numpy.arange(32) % 10)
-taken = []
-for step in range({steps} + 5):
-    begin = time.process_time()
-    loss = paddle.nn.functional.cross_entropy(net(x), y)
-    loss.backward()
-    optimizer.step()
-    optimizer.clear_grad()
-    float(loss)
-    taken.append(time.process_time() - begin)
-tell(taken[5:])
-"""
 
 
 def rows(quick: bool) -> list[Row]:
-    """Start of a job and of an enclave, and steps of training."""
+    """Start of a job and of an enclave."""
     repeat = 10 if quick else 40
     starts = interleaved({"walls": partial(_walled, _NOTHING), "plain": partial(_plain, _NOTHING)}, repeat=repeat)
     command = (sys.executable, "-I", "-S", "-c", _RECEIPT)
@@ -68,19 +44,7 @@ def rows(quick: bool) -> list[Row]:
         row("start of a job behind walls, minus of a plain process", AREA, job, "ms", target="value <= 150"),
         row("start of an enclave in the sandbox's frame, minus in process", AREA, frame, "ms"),
         row("both together: start in sandbox minus in process", AREA, job + frame, "ms", target="value <= 150"),
-        _training(steps=40 if quick else 200, turns=2 if quick else 6),
     ]
-
-
-def _training(*, steps: int, turns: int) -> Row:
-    code = _TRAINING.format(steps=steps)
-    inside: list[float] = []
-    outside: list[float] = []
-    for _ in range(turns):
-        inside += _walled(code)
-        outside += _plain(code)
-    value, baseline = statistics.median(inside) * 1000, statistics.median(outside) * 1000
-    return row("a step of training behind walls", AREA, value, "ms", baseline=baseline, target="ratio <= 1.01")
 
 
 def _walled(code: str) -> list[float]:

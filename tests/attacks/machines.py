@@ -185,7 +185,7 @@ def environment_of_the_process(ground: Ground) -> str | Outcome:
     threats=(25,),
     codes=(NOTHING,),
     claims=at_levels(
-        (Level.L2, Level.L3, Level.L4, Level.L5), L1=succeeds("the host's log may hold words of the job there")
+        (Level.L2, Level.L3, Level.L4, Level.L5), L1=succeeds("a failure's words are public there, with its code")
     ),
     off=lambda: instead(enclave, "LEVELS", _AllTold()),
     residual="That a run failed, when, and with which code, is public at every level.",

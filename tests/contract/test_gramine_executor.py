@@ -104,6 +104,16 @@ class TestGramineExecutor(ExecutorSuite):
         return recorder
 
 
+class TestGramineDirectExecutor(ExecutorSuite):
+    @pytest.fixture(autouse=True)
+    def _made(self, image: Path, installed: Installation, tmp_path: Path) -> None:
+        self.image, self.installed, self.folder = image, installed, tmp_path
+
+    def executor(self, behaviour: Behaviour) -> Executor:
+        folder = behaving(self.image, self.installed, self.folder, behaviour.value)
+        return GramineDirectExecutor(attester="none", settings={"image": str(folder)}, limits=SMALL)
+
+
 def test_an_enclave_is_told_its_own_attester(image: Path, installed: Installation, tmp_path: Path) -> None:
     folder = behaving(image, installed, tmp_path, "echo")
     recorder = Recorder()

@@ -23,9 +23,7 @@ from tests.contract.test_process_executor import PROGRAM
 from tests.unit.executors.test_machine_image import facts
 
 _TOOLS = Path("/usr/bin/swtpm")
-pytestmark = pytest.mark.skipif(
-    not _TOOLS.exists(), reason="not installed: swtpm (Debian: apt-get install swtpm tpm2-tools)"
-)
+_TPM = pytest.mark.skipif(not _TOOLS.exists(), reason="not installed: swtpm (Debian: apt-get install swtpm tpm2-tools)")
 _SMALL = Limits(line_bytes=100_000, events=200, grace_seconds=0.3, log_bytes=1000)
 _CHECKS = r"""
 import os, stat, sys
@@ -82,6 +80,7 @@ def launch(store: str = "http://127.0.0.1:1", run: str = RUN) -> Launch:
     return Launch(run, {}, store, {"A" * 64: "http://127.0.0.1:2"})
 
 
+@_TPM
 class TestMachineExecutor(ExecutorSuite):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +144,7 @@ def test_no_attester_of_the_host_reaches_into_a_machine(tmp_path: Path) -> None:
         MachineExecutor(attester="unix:/run/simulator", settings=settings(tmp_path, "qemu"))
 
 
+@_TPM
 @pytest.mark.parametrize("missing", [FACTS, KERNEL_IMAGE, DISK, "firmware", "tpm/tpm2-00.permall"])
 def test_what_is_missing_is_said_beforehand(tmp_path: Path, missing: str) -> None:
     chosen = settings(tmp_path, stand_in(tmp_path, "echo"))

@@ -31,7 +31,8 @@ from paddock.release.verdict import environment_found
 from paddock.testing.stage import Stage
 from tests.fixtures.software_tpm import BOOT, MISSING, REASON, Swtpm, start
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
+_TPM = pytest.mark.skipif(bool(MISSING), reason=REASON)
+_OF_NOTHING = f"sha256:{'0' * 64}"
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Machine:
     Args:
         stage: the parties.
         addresses: level to what attests there.
-        tpm_measurement: what the TPM's quotes are measured as.
+        tpm_measurement: what the TPM's quotes are measured as; where there is none, what nothing is.
     """
 
     stage: Stage
@@ -133,23 +134,20 @@ def machine(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("levels")
     with ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paddock-")))
-        tpm = start(folder / "tpm")
-        stack.callback(tpm.end)
-        for register, data in BOOT:
-            tpm.extend(register, data)
-        tpm.attester().prepare("ecc")
+        tpm = None if MISSING else _booted(stack, folder / "tpm")
         key = _serve_host(stack, short, tpm)
         simulators = {
             tee: stack.enter_context(SimulatorProcess(folder / "simulator.key", tee=tee))
             for tee in (Tee.CONFIDENTIAL_VM, Tee.ENCLAVE)
         }
-        quote = f"tpm:tcti={tpm.tcti}"
         host = f"host:{short / 'host.sock'}"
         trust = (
-            f'[host]\nkeys = ["{key}"]\n[tpm]\nroots = ["{tpm.attester().key().name}"]\n[levels.L3]\nallow = ["host"]\n'
+            f'[host]\nkeys = ["{key}"]\n[levels.L3]\nallow = ["host"]\n'
             '[levels.L4]\nallow = ["host"]\n'
             f'[simulated]\nkeys = ["{simulators[Tee.ENCLAVE].key}"]\n'
         )
+        if tpm is not None:
+            trust += f'[tpm]\nroots = ["{tpm.attester().key().name}"]\n'
         stage = stack.enter_context(Stage(folder / "stage", program, attester=host, trust=trust, executor="sandbox"))
         code = folder / "code"
         code.mkdir()
@@ -157,20 +155,31 @@ def machine(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stage.modelco.seal(code, "code", AssetKind.SCRIPT)
         yield Machine(
             stage,
-            _measured(tpm),
+            _OF_NOTHING if tpm is None else _measured(tpm),
             {
                 Level.L1: NO_ATTESTER,
                 Level.L2: host,
-                Level.L3: f"{host}+host={quote}",
+                **({} if tpm is None else {Level.L3: f"{host}+host=tpm:tcti={tpm.tcti}"}),
                 Level.L4: simulators[Tee.CONFIDENTIAL_VM].attester,
                 Level.L5: simulators[Tee.ENCLAVE].attester,
             },
         )
 
 
-def _serve_host(stack: ExitStack, folder: Path, tpm: Swtpm) -> str:
-    """Start the host's attester, which has the TPM hold the runtime; its public key."""
-    command = [sys.executable, "-I", "-m", "paddock.attest.host_service", "--tpm", f"tcti={tpm.tcti}"]
+def _booted(stack: ExitStack, folder: Path) -> Swtpm:
+    """A TPM after a boot, with its attestation key."""
+    tpm = start(folder)
+    stack.callback(tpm.end)
+    for register, data in BOOT:
+        tpm.extend(register, data)
+    tpm.attester().prepare("ecc")
+    return tpm
+
+
+def _serve_host(stack: ExitStack, folder: Path, tpm: Swtpm | None) -> str:
+    """Start the host's attester, which has the TPM, if there is one, hold the runtime; its public key."""
+    command = [sys.executable, "-I", "-m", "paddock.attest.host_service"]
+    command += [] if tpm is None else ["--tpm", f"tcti={tpm.tcti}"]
     command += ["--key", str(folder / "host.key"), "--listen", str(folder / "host.sock")]
     process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
     stack.callback(process.terminate)
@@ -195,7 +204,7 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("level", [pytest.param(each, marks=_TPM) if each is Level.L3 else each for each in Level])
 def test_a_run_at_each_level(machine: Machine, level: Level, tmp_path: Path) -> None:
     machine.prove_by(machine.addresses[level])
     proposal = machine.agree(level)
@@ -218,7 +227,7 @@ def test_a_run_at_each_level(machine: Machine, level: Level, tmp_path: Path) -> 
     assert (None if verdict is None else environment_found(verdict, keeper)) == FOUND[level]
 
 
-@pytest.mark.parametrize("level", [level for level in Level if level is not Level.L1])
+@pytest.mark.parametrize("level", [Level.L2, Level.L3, pytest.param(Level.L4, marks=_TPM), Level.L5])
 def test_what_proves_less_gets_no_keys(machine: Machine, level: Level) -> None:
     """Attested by what proves the level below."""
     below = Level(f"L{int(level.value[1]) - 1}")

@@ -33,7 +33,7 @@ class Finding:
 
 
 _DEVICES = (
-    ("dev/sgx_enclave", "Intel SGX", "Level 5 through Gramine, Occlum or SCONE; needs an SGX machine and Linux 5.11."),
+    ("dev/sgx_enclave", "Intel SGX", "Level 5 through Gramine or Occlum; needs an SGX machine and Linux 5.11."),
     ("dev/tdx_guest", "Intel TDX guest", "Present inside a TDX guest only."),
     ("dev/tpmrm0", "TPM 2.0", "Level 3 needs a TPM 2.0 (or swtpm for tests)."),
     ("dev/kvm", "KVM", "Launching confidential VMs needs KVM."),

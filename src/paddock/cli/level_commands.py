@@ -16,7 +16,7 @@ from paddock.cli.output import plain, say, say_json, table
 from paddock.contract.levels import LEVELS, Code, Level, LevelPolicy, Network, Tee
 from paddock.contract.output_types import OutputType
 from paddock.errors import PaddockError
-from paddock.executors import make_executor, plugin_names
+from paddock.executors import load_plugin, make_executor, plugin_names
 
 level = typer.Typer(no_args_is_help=True, help="The five security levels.")
 _EXECUTORS = "paddock.executors"
@@ -94,7 +94,8 @@ def level_explain(
     policy = LEVELS[which]
     here = examine_level(policy, usual_attesters())
     if json_output:
-        say_json({**level_facts(policy), "here": [vars(row) for row in here], "given_here": given_here(policy, here)})
+        found = {"here": [vars(row) for row in here], "given_here": given_here(policy, here), "ask": apart(policy)}
+        say_json({**level_facts(policy), **found})
         return
     say(f"[bold]{policy.level} {policy.title}[/]")
     say(f"demands: {policy.demands}\nallows: {policy.allows}")
@@ -106,12 +107,31 @@ def level_explain(
         ["", "what", "here", "what is missing"],
         [(r.kind, r.name, marks[r.there], r.why) for r in here],
     )
+    say(verdict(policy, here))
+
+
+def verdict(policy: LevelPolicy, here: list[Missing]) -> str:
+    """What all of it comes to, in a sentence or two.
+
+    The evidence of an environment of its own is made inside: only its executor, with its settings, knows whether it starts here.
+    """
     if given_here(policy, here):
-        say(f"This machine can run contracts at {policy.level}.")
-    else:
-        say(
-            f"This machine cannot prove {policy.level}. With a simulator it can be tried; that protects nobody (--simulate)."
-        )
+        return f"This machine can run contracts at {policy.level}."
+    rehearsal = "With a simulator it can be tried; that protects nobody (--simulate)."
+    if not (names := apart(policy)):
+        return f"This machine cannot prove {policy.level}. {rehearsal}"
+    checks = ", ".join(f"paddock executor check {name} --option …" for name in names)
+    return f"Environments of their own prove {policy.level} from inside. Whether one starts here: {checks}. {rehearsal}"
+
+
+def apart(policy: LevelPolicy) -> list[str]:
+    """Those of a level's executors whose environments see nothing of this machine, and so none of its attesters."""
+    installed = set(plugin_names(_EXECUTORS))
+    return [
+        name
+        for name in policy.executors
+        if name in installed and getattr(load_plugin(_EXECUTORS, name), "isolated", False)
+    ]
 
 
 def rules(policy: LevelPolicy) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ Every member of a row that is no sentence is asked by a function below, and thos
 whoever reads terms, so that nobody signs what the level forbids; the keeper, before it releases a key; the enclave, before
 the first step starts and as outputs leave.
 
-Source: docs/spec/contract.md §6 (L-1 to L-10).
+Source: docs/spec/contract.md §6 (L-1 to L-10), docs/spec/gateway.md (L-11 to L-13).
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             numbers=None,
             most_runs=MOST_RUNS,
             host_sees_logs=False,
-            executors=("sandbox",),
+            executors=("sandbox", "confidential-vm"),
             demands=(
                 "What L2 demands, and a TPM 2.0 quote over boot and runtime: one register of the quote holds the runtime's "
                 "measurement and the host's key. A quote alone says nothing of the runtime and is not enough. Or a "
@@ -239,7 +239,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             numbers=Numbers(decimals=4, digits=10, most=10_000),
             most_runs=10_000,
             host_sees_logs=False,
-            executors=("gramine", "occlum", "scone", "confidential-vm"),
+            executors=("gramine", "occlum", "confidential-vm"),
             demands=(
                 "Evidence of an Intel SGX enclave, not in debug mode, or of a level-4 machine whose whole image is "
                 "measured and sealed."

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from paddock.cli import level_commands
-from paddock.cli.level_commands import examine_level, given_here, level_facts, rules
+from paddock.cli.level_commands import apart, examine_level, given_here, level_facts, rules, verdict
 from paddock.cli.main import app
 from paddock.contract.levels import LEVELS, Level, LevelPolicy
 
@@ -74,6 +74,24 @@ def test_what_a_machine_can_prove(level: Level, present: tuple[str, ...], given:
     policy = LEVELS[level]
     assert given_here(policy, here(policy, *present)) is given
     assert not given_here(policy, here(policy, *present, executors=False))
+
+
+@pytest.mark.parametrize(
+    ("level", "environments"),
+    [
+        (Level.L1, []),
+        (Level.L2, []),
+        (Level.L3, ["confidential-vm"]),
+        (Level.L4, ["confidential-vm"]),
+        (Level.L5, ["gramine", "occlum", "confidential-vm"]),
+    ],
+)
+def test_of_what_is_proved_inside_this_machine_says_whom_to_ask(level: Level, environments: list[str]) -> None:
+    policy = LEVELS[level]
+    assert apart(policy) == environments
+    said = verdict(policy, here(policy, executors=False))
+    assert ("cannot prove" in said) is (not environments)
+    assert all(f"paddock executor check {name} --option" in said for name in environments)
 
 
 def test_an_executor_that_is_not_there_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

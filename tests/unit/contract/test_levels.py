@@ -112,6 +112,7 @@ def test_the_table_is_whole() -> None:
     for policy in LEVELS.values():
         assert all(getattr(policy, name).endswith(".") for name in sentences)
         assert policy.executors
+        assert "scone" not in policy.executors, "keepers release to none of its enclaves"
     # Every member is asked by a test below, or is words.
     assert {each.name for each in fields(LevelPolicy)} - sentences - {"level", "title", "executors"} == {
         "evidence", "needs_measurement", "code", "network", "pads_inputs", "pads_outputs", "free_outputs", "numbers",
