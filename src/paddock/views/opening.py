@@ -123,7 +123,10 @@ def choose_view(wanted: str, content_bytes: int, means: Means) -> View:
 
 
 class FolderFiles:
-    """The files of a volume below a folder, where a view put them."""
+    """The files of a volume that a view put below a folder: for others; this process reads the volume.
+
+    Whoever serves a mount and is killed while it waits for itself is never gone.
+    """
 
     def __init__(self, reader: VolumeReader, folder: Path) -> None:
         self._reader = reader
@@ -139,8 +142,7 @@ class FolderFiles:
 
     def open(self, name: str) -> BinaryIO:
         """A file as a read-only, seekable, buffered stream. Raises NoSuchFile."""
-        self._reader.find(name)
-        return (self.folder / name).open("rb")
+        return self._reader.open_file(name)
 
 
 @contextlib.contextmanager

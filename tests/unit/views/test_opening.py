@@ -15,7 +15,7 @@ from paddock.errors import NoSuchFile, StagingRefused, ViewUnavailable
 from paddock.seal import DataKey, VolumeReader, in_order, write_volume
 from paddock.store.memory import remove_left
 from paddock.testing.stores import MemoryStore
-from paddock.views.opening import Means, View, choose_view, find_means, open_view
+from paddock.views.opening import FolderFiles, Means, View, choose_view, find_means, open_view
 from paddock.views.staging import StagedFolder
 
 FILES = {"a/b.csv": b"x,y\n1,2\n" * 1000, "c": b"", "ü": bytes(range(256))}
@@ -85,8 +85,20 @@ def test_every_view_shows_the_same_files(view: View, reader: VolumeReader) -> No
                 files.open(missing)
         folder = getattr(files, "folder", None)
         assert (folder is not None) == (view is not View.DIRECT)
+        if folder is not None:
+            assert {name: (folder / name).read_bytes() for name in FILES} == FILES
     assert folder is None or not folder.exists()
     assert set(SHM.glob("paddock-*")) == before
+
+
+def test_who_serves_a_view_reads_the_volume_and_never_waits_for_its_own_mount(
+    reader: VolumeReader, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "a" / "b.csv")  # as a mount whose server is the one that reads: nobody answers
+    with FolderFiles(reader, tmp_path).open("a/b.csv") as stream:
+        stream.seek(4)
+        assert stream.read(3) == FILES["a/b.csv"][4:7]
 
 
 def test_a_folder_that_is_not_in_memory_is_never_staged_to(reader: VolumeReader) -> None:
