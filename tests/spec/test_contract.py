@@ -50,13 +50,19 @@ from paddock.enclave.steps import run_steps
 from paddock.enclave.words import LastWords
 from paddock.errors import (
     ContractSignatureRefused,
+    EncodingRefused,
     FingerprintMismatch,
+    GatewayBreached,
     JobRefused,
     KeeperMismatch,
     LevelRefused,
     NumbersRefused,
+    OutputTooLarge,
+    PathRefused,
     RecordRefused,
     RequestRefused,
+    RunTooLong,
+    StagingRefused,
     StateRefused,
     TermsRefused,
     Unavailable,
@@ -830,11 +836,14 @@ def test_l7_the_enclave_asks_the_manifest(padding: Any) -> None:
             _open_inputs(agreed, granted, store)
 
 
-def _failure(level: str, error: Any) -> dict[str, Any]:
+def _failure(level: str, error: Any, *, begun: bool = False) -> dict[str, Any]:
     agreed = contract(lambda value: value.update(level=level))
     launch = Launch(run=RUN, contract=agreed.envelope.to_dict(), store="", keepers={}, attester="none", checkpoints=[])
     sink = io.BytesIO()
-    _fail(EventWriter(sink), launch, agreed, error, LastWords())
+    words = LastWords()
+    if begun:
+        words.begin()
+    _fail(EventWriter(sink), launch, agreed, error, words)
     told: dict[str, Any] = json.loads(sink.getvalue())
     return told
 
@@ -854,6 +863,17 @@ def test_l5_the_host_reads_no_words_of_a_job_where_it_sees_no_logs() -> None:
         assert opened.error.detail == words
     assert _failure("L1", JobRefused(words))["error"]["detail"] == words
     assert _failure("L5", Unavailable("The disk is full."))["error"]["detail"] == "The disk is full."
+
+
+def test_l5_once_a_job_began_what_may_repeat_its_words_does_not_reach_the_host() -> None:
+    for error in (PathRefused, EncodingRefused, GatewayBreached, OutputTooLarge, StagingRefused):
+        told = _failure("L2", error("'hiv status' is no path"), begun=True)
+        assert told["error"] == error().as_dict()
+        assert len(told["sealed"]) == len(NAMES)
+        assert "hiv" in json.dumps(_failure("L1", error("'hiv status' is no path"), begun=True)["error"])
+    assert _failure("L2", PathRefused("an input's"))["error"]["detail"] == "an input's"  # no job spoke yet
+    for own in (RunTooLong("It may take 5 seconds."), Unavailable("The disk is full.")):
+        assert _failure("L5", own, begun=True)["error"]["detail"] == own.detail
 
 
 def test_l6_the_level_cannot_be_lowered_under_signatures() -> None:

@@ -12,7 +12,7 @@ from paddock.enclave.launch import MAX_LAUNCH_BYTES, Launch, read_launch
 from paddock.enclave.run import open_contract, perform
 from paddock.enclave.warm import get_warm
 from paddock.enclave.words import LastWords
-from paddock.errors import InternalFault, JobRefused, PaddockError, ProgramRefused, Unavailable
+from paddock.errors import InternalFault, JobRefused, PaddockError, ProgramRefused, RunRefused, Unavailable
 from paddock.receipt.failure import failure_info, failure_message
 
 
@@ -53,7 +53,7 @@ def _fail(
     error: PaddockError,
     words: LastWords,
 ) -> int:
-    if launch is None or contract is None or not isinstance(error, JobRefused | ProgramRefused):
+    if launch is None or contract is None or not _may_be_a_jobs(error, words):
         events.failed(error, [])
         return error.exit_code
     # L-5, V-12: what a job found wrong may say something of the data: only the parties read it.
@@ -66,6 +66,15 @@ def _fail(
         sealed.append((keys.fingerprint(), keys.seal.seal(message, info)))
     events.failed(error if LEVELS[contract.terms.level].host_sees_logs else type(error)(), sealed)
     return error.exit_code
+
+
+def _may_be_a_jobs(error: PaddockError, words: LastWords) -> bool:
+    """Whether the detail may hold what a job said: once one began, of all errors but those that this process, a keeper or
+    a store words. Sealing names a path as well, and a job chose it.
+    """
+    if isinstance(error, JobRefused | ProgramRefused):
+        return True
+    return words.begun and not isinstance(error, RunRefused | Unavailable)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,14 @@ class LastWords:
     """Holds the log of the step that failed, if any did."""
 
     def __init__(self) -> None:
+        self.begun = False
+        """Whether a job began: from then on words of an error may be its own."""
         self._step = ""
         self._log = b""
+
+    def begin(self) -> None:
+        """A job begins."""
+        self.begun = True
 
     def keep(self, step: str, files: Mapping[str, bytes]) -> None:
         """Keep what this step left."""
