@@ -18,7 +18,7 @@ from paddock.attest import NO_ATTESTER, collect
 from paddock.channel import pinned
 from paddock.contract.levels import LEVELS, Tee, check_evidence_allowed, check_padding, is_built_in
 from paddock.contract.signing import SignedContract, verify_contract
-from paddock.contract.terms import InputTerms, Terms, check_level
+from paddock.contract.terms import InputTerms, StepTerms, Terms, check_level
 from paddock.crypto.digest import b64, sha256_id
 from paddock.crypto.dsse import Envelope
 from paddock.crypto.identity import PrivateKeys
@@ -85,6 +85,10 @@ def perform(
             proved.leases.check()
             deadline.check()
 
+        def entered(step: StepTerms) -> None:
+            words.begin()
+            events.phase("running", step=step.name, kind=step.kind)
+
         # 5.
         progress = ProgressSealer(contract, launch.run, keys, events)
         stack.callback(progress.close)
@@ -94,18 +98,20 @@ def perform(
             memory_limit_bytes=room,
             check=check,
             progress=lambda step, value: progress.report(step, value.step, value.total, value.values),
-            entered=lambda step: events.phase("running", step=step.name, kind=step.kind),
+            entered=entered,
             words=words.keep,
             checkpoints=proved.checkpoints,
             workers=workers,
         )
         made = run_steps(terms, inputs, around, resumed)
+        check()
         # 6.
         events.phase("sealing")
         leaving = controlled(terms, made, inputs)
     outputs = seal_outputs(contract, launch.run, leaving, proved.store)
     events.phase("uploaded", outputs=", ".join(sorted(outputs)))
     # 7.
+    deadline.check()  # L-13: sealing and storing count as well; before the last leases, which end the run
     ended = datetime.now(UTC)
     last = proved.leases.finish(ended)
     receipt = _receipt(
