@@ -104,7 +104,7 @@ def undeclared_output(ground: Ground) -> str:
 
 
 def _any_output(outputs: Outputs, name: str) -> Intake:
-    intake = Intake(name, 1 << 30)
+    intake = Intake(name, 1 << 30, None)
     outputs.made[name] = intake.files
     return intake
 
@@ -154,7 +154,7 @@ def output_too_large(ground: Ground) -> str:
     **_GATEWAY,
 )
 def names_without_end(ground: Ground) -> str:
-    intake = Intake("model", 0)
+    intake = Intake("model", 0, None)
     for number in range(60):
         intake.begin(messages.FileMessage(path=f"{number}/" + "a/" * 200 + "x", size=0))
     return f"{len(intake._folders)} folders of {len(intake.files)} files"

@@ -26,7 +26,7 @@ from paddock.errors import (
 )
 from paddock.gateway.client import Client, GatewayCheckpoints, GatewayFiles
 from paddock.gateway.frames import MOST_BYTES, PIECE_BYTES, Kind, Link
-from paddock.gateway.receiving import MAX_FILES
+from paddock.gateway.receiving import MAX_FILES, Budget
 from paddock.gateway.supervisor import Supervisor, Volume
 from paddock.jobs.api import Progress
 from tests.fixtures.gateway import HEAD, HELLO, Keeping, answers, frame, output, speak, work
@@ -143,6 +143,8 @@ def test_w12_a_frame_that_breaks_off_is_an_end_without_a_result() -> None:
         b'{"step":1,"total":2,"values":{},"step":1}',
         b'{"step":1,"total":2,"values":{"a":NaN}}',
         b'{"step":1,"total":2,"values":{"a":1e999}}',
+        b'{"step":1,"total":2,"values":{"a":1' + b"0" * 400 + b"}}",
+        b'{"step":1,"total":2,"values":{"a":-9007199254740992}}',
         b'{"step":1,"total":2,"values":{"a":"text"}}',
         b'{"step":1,"total":2,"values":{"a":true}}',
         b'{"step":1,"total":2,"values":{"a b":1}}',
@@ -177,7 +179,7 @@ def test_w14_no_output_that_nobody_asked_for_and_none_twice() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\\b", "a\nb", "a\0b", "\u202ea", "x" * 513, "\ud800"],
+    ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\\b", "a\nb", "a\0b", "\u202ea", "x" * 256, "ü" * 128, "x/" * 256 + "x", "ü/" * 171, "\ud800"],
 )  # fmt: skip
 def test_w15_a_path_leads_nowhere_else(path: str) -> None:
     breaks(HELLO + frame(Kind.OUTPUT, {"name": "model"}) + file(path, 0))
@@ -195,7 +197,7 @@ def test_w15_names_take_no_more_memory_than_files() -> None:
     begun = HELLO + frame(Kind.OUTPUT, {"name": "model"})
     deep = b"".join(file(f"{number}/" + "a/" * 200 + "x", 0) for number in range(60))
     breaks(begun + deep, "More folders")
-    long = b"".join(file(str(number).ljust(512, "x"), 0) for number in range(2100))
+    long = b"".join(file((str(number).rjust(250, "0") + "/").ljust(500, "x"), 0) for number in range(2100))
     breaks(begun + long, "longer paths")
     speak(begun + b"".join(file(f"{number % 100}/{number}", 0) for number in range(5000)) + frame(Kind.CLOSE) + END)
 
@@ -208,6 +210,24 @@ def test_w16_an_output_is_no_larger_than_the_contract_allows() -> None:
             speak(HELLO + output("model", files) + END)
     with pytest.raises(OutputTooLarge):  # by its word, before a byte of it came
         speak(HELLO + frame(Kind.OUTPUT, {"name": "model"}) + file("a", 1 << 40))
+
+
+def test_w15_a_path_that_just_fits_is_taken() -> None:
+    paths = {"ü" * 127 + "x", "/".join(["x" * 255, "y" * 254, "z"])}
+    made, _ = speak(HELLO + output("model", dict.fromkeys(paths, b"")) + END)
+    assert set(made["model"]) == paths
+
+
+def test_w16_outputs_of_a_run_have_together_no_more_than_was_signed() -> None:
+    """Each within its own bound, over outputs and over steps; what is announced too large is not counted."""
+    shared = Budget(150)
+    task = work(outputs={"model": 100, "log": 1000}, budgets={"model": shared, "log": shared})
+    speak(HELLO + output("model", {"a": bytes(90)}) + END, task)  # a step
+    with pytest.raises(OutputTooLarge, match="together"):  # the next one
+        speak(HELLO + output("model", {"a": bytes(50)}) + frame(Kind.OUTPUT, {"name": "log"}) + file("b", 11), task)
+    speak(HELLO + output("model", {"a": bytes(10)}) + END, task)
+    with pytest.raises(OutputTooLarge, match="together"):
+        speak(HELLO + frame(Kind.OUTPUT, {"name": "model"}) + file("b", 1), task)
 
 
 def test_w16_a_file_has_the_bytes_that_it_announced() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,24 @@ def test_j16_all_outputs_together_have_no_more() -> None:
         controlled(terms(change), {**made, "evaluation.b": {"x": bytes(3)}}, {})
 
 
+def test_j16_what_was_written_anew_is_judged_again() -> None:
+    short = b'{"a":[' + b",".join([b"1e9"] * 20) + b"]}"
+    assert leave("L2", "metrics", {"m.json": short})["m.json"] == (
+        b'{"a":[' + b",".join([b"1000000000.0"] * 20) + b"]}\n"
+    )
+    with pytest.raises(OutputTooLarge, match="bytes and may have"):
+        leave("L2", "metrics", {"m.json": short}, most=len(short))
+
+    def change(value: dict[str, Any]) -> None:
+        value["level"] = "L2"
+        row = {"to": ["modelco"], "type": "metrics", "max_bytes": 300}
+        value["outputs"] = {"one": {**row, "source": "training.a"}, "two": {**row, "source": "evaluation.b"}}
+        value["limits"]["output_bytes"] = 300
+
+    with pytest.raises(OutputTooLarge, match="All outputs"):
+        controlled(terms(change), {"training.a": {"m.json": short}, "evaluation.b": {"m.json": short}}, {})
+
+
 def test_j16_an_output_that_was_not_made_is_missed() -> None:
     with pytest.raises(OutputMissing):
         controlled(agreed("L2", "files"), {}, {})
@@ -146,6 +165,8 @@ def test_j17_beside_tensors_stand_numbers_alone() -> None:
         preprocessing(normalise="words"),
         preprocessing(subtract=["words"]),
         preprocessing(subtract=[True]),
+        preprocessing(subtract=[10**400]),
+        preprocessing(divide=[1 << 53]),
         preprocessing(more=[1.0]),
         good.replace(b"0.5", b"0.50"),
         good.replace(b"0.5", b"NaN"),
@@ -155,13 +176,26 @@ def test_j17_beside_tensors_stand_numbers_alone() -> None:
     stays("L2", "weights", {"notes.txt": b"words"})
 
 
+def test_j17_a_header_is_bounded_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parsed(*_: Any, **__: Any) -> Any:
+        pytest.fail("it was parsed")
+
+    content = tensors(b"{" + b" " * (4 << 20), b"")
+    monkeypatch.setattr("paddock.enclave.tensors.json", SimpleNamespace(loads=parsed))
+    with pytest.raises(OutputRefused, match="no header"):
+        leave("L2", "weights", {"w.safetensors": content}, most=1 << 24, total=1 << 24)
+
+
 # --- metrics and curves ---
 
 
 def test_j18_numbers_leave_in_one_form() -> None:
     written = b'{"epochs": [ {"epoch":1,"loss":0.123456789} ], "auc":1}'
     expected = {"epochs": [{"epoch": 1, "loss": 0.123456789}], "auc": 1}
-    assert leave("L2", "curve", {"c.json": written})["c.json"] == (json.dumps(expected, indent=1) + "\n").encode()
+    assert (
+        leave("L2", "curve", {"c.json": written})["c.json"]
+        == (json.dumps(expected, separators=(",", ":")) + "\n").encode()
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,6 +223,17 @@ def test_j18_numbers_leave_in_one_form() -> None:
 def test_j18_metrics_are_finite_numbers_under_names(content: bytes) -> None:
     stays("L2", "metrics", {"m.json": content})
     stays("L2", "metrics", {"m.txt": b'{"a":1}'})
+
+
+def test_j18_numbers_are_bounded_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parsed(*_: Any, **__: Any) -> Any:
+        pytest.fail("it was parsed")
+
+    content = b'{"a":[' + b" " * (8 << 20) + b"]}"
+    monkeypatch.setattr("paddock.enclave.typed.json", SimpleNamespace(loads=parsed))
+    for kind, name in (("metrics", "m.json"), ("weights", "preprocessing.json")):
+        with pytest.raises(OutputRefused, match="at most"):
+            leave("L2", kind, {name: content}, most=1 << 24, total=1 << 24)
 
 
 # --- tables ---
@@ -222,6 +267,14 @@ def test_j19_tables_leave_in_one_form() -> None:
 def test_j19_a_table_is_rows_of_plain_cells_under_one_header(content: bytes) -> None:
     stays("L2", "table", {"t.csv": content})
     stays("L2", "table", {"t.txt": b"a\n1\n"})
+
+
+def test_j19_a_row_is_bounded_before_it_is_read() -> None:
+    row = b"a,b\n" + b"x," * 600_000
+    with pytest.raises(OutputRefused, match="a line of more"):
+        leave("L2", "table", {"t.csv": row}, most=1 << 24, total=1 << 24)
+    with pytest.raises(OutputRefused, match="strict CSV"):  # no row that goes over many lines
+        leave("L2", "table", {"t.csv": b'a\n"' + b'\n","' * 10}, most=1 << 24, total=1 << 24)
 
 
 # --- text ---

@@ -25,6 +25,7 @@ from paddock.errors import (
     StepInputRefused,
     WallsUnavailable,
 )
+from paddock.gateway.receiving import Budget
 from paddock.gateway.supervisor import Volume, Work
 from paddock.jobs.api import NoCheckpoints
 from paddock.jobs.registry import job_kind
@@ -51,6 +52,7 @@ def _training(parameters: Mapping[str, Any], checkpoints: Any, rows: int = 40) -
         parameters=parameters,
         inputs={"program": [Volume(network())], "data": [Volume(table(rows, 1))]},
         outputs={"weights": 1 << 20, "curve": 1 << 20},
+        budgets=dict.fromkeys(("weights", "curve"), Budget(2 << 20)),
         memory_bytes=1 << 30,
         checkpoints=checkpoints,
         progress=lambda _: None,
@@ -160,6 +162,7 @@ def run_script(
         parameters={"entry": "main.py", "outputs": ["model"], **parameters},
         inputs={"script": [Volume(code, CODE)], "data": [Volume(records, RECORDS)]},
         outputs={"model": wanted, "log": 1000},
+        budgets=dict.fromkeys(("model", "log"), Budget(wanted + 1000)),
         memory_bytes=1 << 30,
         checkpoints=NoCheckpoints(),
         progress=lambda _: None,

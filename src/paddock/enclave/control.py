@@ -52,6 +52,18 @@ def controlled(terms: Terms, made: Made, inputs: Mapping[str, Files]) -> dict[st
         OutputRefused: an output is not of its type (J-17 to J-20), or says more than its level lets (L-12).
     """
     leaving: dict[str, Mapping[str, bytes]] = dict(made)
+    _check_sizes(terms, leaving)
+    for _, output in sorted(terms.outputs.items()):
+        strict = _strictness(terms, output, inputs)
+        leaving[output.source] = {
+            path: _CHECKS[output.type](_named(output, path, strict), content, strict)
+            for path, content in leaving[output.source].items()
+        }
+    _check_sizes(terms, leaving)  # what was written anew may be larger than what was made
+    return leaving
+
+
+def _check_sizes(terms: Terms, leaving: Made) -> None:
     total = 0
     for name, output in sorted(terms.outputs.items()):
         if output.source not in leaving:
@@ -62,12 +74,6 @@ def controlled(terms: Terms, made: Made, inputs: Mapping[str, Files]) -> dict[st
             raise OutputTooLarge(f"'{name}' has {size} bytes and may have {output.max_bytes}.")
         if total > terms.limits.output_bytes:  # J-16
             raise OutputTooLarge(f"All outputs together may have {terms.limits.output_bytes} bytes.")
-        strict = _strictness(terms, output, inputs)
-        leaving[output.source] = {
-            path: _CHECKS[output.type](_named(output, path, strict), content, strict)
-            for path, content in leaving[output.source].items()
-        }
-    return leaving
 
 
 def _named(output: OutputTerms, path: str, strict: Strictness) -> str:

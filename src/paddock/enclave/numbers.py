@@ -9,7 +9,6 @@ Source: docs/spec/contract.md §6 (L-10).
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from paddock.contract.levels import LEVELS, Level
 from paddock.contract.output_types import OutputType
 from paddock.crypto.canonical import parse
 from paddock.errors import EncodingRefused, NumbersRefused
+from paddock.jobs.inputs import json_file
 
 _NUMERIC = frozenset({OutputType.METRICS, OutputType.CURVE})
 _MOST_NAME = 64
@@ -69,7 +69,7 @@ class NumberControl:
             value = self._rounded(name, parse(content))
         except EncodingRefused as error:
             raise NumbersRefused(f"Output '{name}' holds a file that is not JSON.") from error
-        return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+        return json_file(value)
 
     def _rounded(self, name: str, value: Any) -> Any:
         if isinstance(value, dict):

@@ -20,6 +20,8 @@ from paddock.crypto.hpke import RecipientKey
 from paddock.crypto.identity import PrivateKeys
 from paddock.enclave.events import EventWriter, Pace
 from paddock.enclave.numbers import NumberControl
+from paddock.errors import PaddockError
+from paddock.gateway.messages import is_number
 from paddock.receipt.progress import MESSAGE_BYTES, progress_info
 
 _WATCHED = frozenset({"curve", "metrics"})
@@ -55,19 +57,29 @@ class ProgressSealer:
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            step, done, total, values = item
-            recipients = self._recipients.get(step, {})
-            if not recipients or (shown := self._numbers.progress(values)) is None:
-                continue
-            body = {"step": step, "done": done, "total": total, "values": shown, "sequence": self._sequence}
-            signed = canonical({"body": body, "contract": self._contract.id, "run": self._run})
-            message = canonical({"body": body, "sig": b64(self._keys.sign.sign(signed))})
-            if len(message) > MESSAGE_BYTES:
-                continue  # too many values for one message: better none than another size
-            info = progress_info(self._contract.id, self._run, self._sequence)
-            padded = message.ljust(MESSAGE_BYTES)
-            self._events.progress(self._sequence, [(to, key.seal(padded, info)) for to, key in recipients.items()])
-            self._sequence += 1
+            try:
+                sealed = self._seal(*item)
+            except PaddockError:
+                continue  # a number that cannot be written: the next message may be one that can
+            if sealed:
+                self._events.progress(self._sequence, sealed)
+                self._sequence += 1
+
+    def _seal(self, step: str, done: int, total: int, values: Mapping[str, float]) -> list[tuple[str, bytes]]:
+        """The message to each recipient; nothing where none is to be sent."""
+        recipients = self._recipients.get(step, {})
+        if not recipients or not all(map(is_number, values.values())):
+            return []
+        if (shown := self._numbers.progress(values)) is None:
+            return []
+        body = {"step": step, "done": done, "total": total, "values": shown, "sequence": self._sequence}
+        signed = canonical({"body": body, "contract": self._contract.id, "run": self._run})
+        message = canonical({"body": body, "sig": b64(self._keys.sign.sign(signed))})
+        if len(message) > MESSAGE_BYTES:
+            return []  # too many values for one message: better none than another size
+        info = progress_info(self._contract.id, self._run, self._sequence)
+        padded = message.ljust(MESSAGE_BYTES)
+        return [(to, key.seal(padded, info)) for to, key in recipients.items()]
 
 
 def _recipients(contract: SignedContract) -> dict[str, dict[str, RecipientKey]]:

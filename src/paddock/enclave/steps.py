@@ -13,6 +13,7 @@ from paddock.enclave.checkpoints import Resumed, RunCheckpoints, StepCheckpoints
 from paddock.enclave.files import MadeFiles, staged
 from paddock.enclave.workers import Workers, in_process
 from paddock.errors import InternalFault
+from paddock.gateway.receiving import Budget
 from paddock.gateway.supervisor import Volume, Work
 from paddock.jobs.api import Checkpoints, Files, JobContext, NoCheckpoints, Progress
 from paddock.jobs.registry import job_kind
@@ -75,8 +76,10 @@ def run_steps(terms: Terms, inputs: Mapping[str, Files], around: Surroundings, r
     """
     check_steps(terms)
     made: Made = {}
+    budgets = _Budgets(terms, around)
     if resumed is not None:
         made = {reference: dict(files) for reference, files in resumed.made.items()}
+        budgets.take(made)
     # K-6: finished steps are not done again.
     names = [step.name for step in terms.steps]
     first = 0 if resumed is None else names.index(resumed.step)
@@ -94,9 +97,30 @@ def run_steps(terms: Terms, inputs: Mapping[str, Files], around: Surroundings, r
             for references in step.inputs.values()
             for reference in references
         }
-        for output, files in _Step(terms, step, opened, kept, around).run().items():
+        for output, files in _Step(terms, step, opened, kept, around, budgets).run().items():
             made[f"{step.name}.{output}"] = files
     return made
+
+
+class _Budgets:
+    """What the outputs of all steps of a run may have together: what leaves as all signed, the rest as memory allows.
+
+    What a job makes in this process is in its memory before it could be counted, and no party's code makes it.
+    """
+
+    def __init__(self, terms: Terms, around: Surroundings) -> None:
+        self._listed = {each.source for each in terms.outputs.values()}
+        self._leaving = Budget(terms.limits.output_bytes)
+        self._staying = Budget(around.memory_limit_bytes)
+
+    def of(self, reference: str) -> Budget:
+        """The budget of an output."""
+        return self._leaving if reference in self._listed else self._staying
+
+    def take(self, made: Mapping[str, Mapping[str, bytes]]) -> None:
+        """Count what an earlier attempt made. Raises OutputTooLarge."""
+        for reference, files in made.items():
+            self.of(reference).take(sum(map(len, files.values())))
 
 
 @dataclass(frozen=True)
@@ -106,6 +130,7 @@ class _Step:
     opened: Mapping[str, Files]
     checkpoints: Checkpoints
     around: Surroundings
+    budgets: _Budgets
 
     def run(self) -> Made:
         built_in = is_built_in(self.step.kind)
@@ -113,6 +138,7 @@ class _Step:
             return job_kind(self.step.kind).run(self._context())
         with ExitStack() as stack:
             bindings = [] if built_in else self._bindings(stack)
+            wanted = self._wanted()
             work = Work(
                 kind=self.step.kind,
                 parameters=self.step.parameters,
@@ -120,7 +146,8 @@ class _Step:
                     role: [self._volume(each, by_path=not built_in) for each in references]
                     for role, references in self.step.inputs.items()
                 },
-                outputs=self._wanted(),
+                outputs=wanted,
+                budgets={name: self.budgets.of(f"{self.step.name}.{name}") for name in wanted},
                 memory_bytes=self.around.memory_limit_bytes,
                 checkpoints=self.checkpoints,
                 progress=lambda news: self.around.progress(self.step.name, news),

@@ -15,7 +15,7 @@ from typing import Any
 from paddock.errors import OutputRefused
 
 _SIZE_BYTES = 8
-_MAX_HEADER_BYTES = 32 << 20
+_MAX_HEADER_BYTES = 4 << 20
 _MAX_DIMENSIONS = 16
 _ALIGNED = 8
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@-]{0,199}")

@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paddock.enclave.tensors import TensorForm, check_tensors
 from paddock.errors import OutputRefused
+from paddock.gateway.messages import is_number
+from paddock.jobs.inputs import json_file
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?|")
@@ -24,7 +25,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}")
 _MAX_DEPTH = 5
 _MAX_COLUMNS = 65_536
 _MAX_CELL_CHARACTERS = 1000
-_WHOLE = 1 << 53
+_MAX_JSON_BYTES = 8 << 20
+_MAX_LINE_CHARACTERS = 1 << 20
+"""What is parsed at once is bounded before: objects made of it take many times its bytes."""
 _PREPROCESSING = "preprocessing.json"
 
 
@@ -65,7 +68,7 @@ def numbers(path: str, content: bytes, _strict: Strictness) -> bytes:
     document = _json(path, content)
     if not isinstance(document, dict):
         raise OutputRefused(f"{path} is no JSON object.")
-    return (json.dumps(_numbers(path, document, 0), indent=1, allow_nan=False) + "\n").encode("ascii")
+    return json_file(_numbers(path, document, 0))
 
 
 def table(path: str, content: bytes, strict: Strictness) -> bytes:
@@ -73,7 +76,7 @@ def table(path: str, content: bytes, strict: Strictness) -> bytes:
     # J-19
     if not path.endswith(".csv"):
         raise OutputRefused("Tables are .csv files, and nothing else.")
-    rows = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True)
+    rows = _rows(path, content)
     written = io.BytesIO()
     lines = io.TextIOWrapper(written, "utf-8", newline="", write_through=True)
     writer = csv.writer(lines, lineterminator="\n")
@@ -111,6 +114,14 @@ def any_file(_path: str, content: bytes, _strict: Strictness) -> bytes:
     return content
 
 
+def _rows(path: str, content: bytes) -> Iterator[list[str]]:
+    lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
+    while line := lines.readline(_MAX_LINE_CHARACTERS + 1):
+        if len(line) > _MAX_LINE_CHARACTERS:
+            raise OutputRefused(f"{path} has a line of more than {_MAX_LINE_CHARACTERS} characters.")
+        yield from csv.reader([line], strict=True)  # one at a time: no row goes over several
+
+
 def _check_cell(path: str, column: str, value: str, strict: Strictness) -> None:
     if strict.words:
         allowed = _cell(value)
@@ -134,6 +145,8 @@ def _utf8(path: str, content: bytes) -> str:
 
 
 def _json(path: str, content: bytes) -> Any:
+    if len(content) > _MAX_JSON_BYTES:
+        raise OutputRefused(f"{path} has {len(content)} bytes; at most {_MAX_JSON_BYTES} of numbers are read.")
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -149,9 +162,7 @@ def _numbers(path: str, value: Any, depth: int) -> Any:
         return {name: _numbers(path, each, depth + 1) for name, each in value.items()}
     if isinstance(value, list):
         return [_numbers(path, each, depth + 1) for each in value]
-    if type(value) is int and abs(value) <= _WHOLE:
-        return value
-    if type(value) is float and math.isfinite(value):
+    if is_number(value):
         return value
     raise OutputRefused(f"{path} holds something other than finite numbers.")
 
@@ -170,9 +181,7 @@ def _preprocessing(content: bytes, strict: Strictness) -> bytes:
         if row["normalise"] not in {"standard", "minmax"}:
             raise OutputRefused(f"{_PREPROCESSING} has another form.")
         for numbers_of in (row["subtract"], row["divide"]):
-            if not isinstance(numbers_of, list) or not all(
-                type(each) in {int, float} and math.isfinite(each) for each in numbers_of
-            ):
+            if not isinstance(numbers_of, list) or not all(map(is_number, numbers_of)):
                 raise OutputRefused(f"{_PREPROCESSING} holds something other than finite numbers.")
     if json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() != content:
         raise OutputRefused(f"{_PREPROCESSING} is not in its one form.")

@@ -15,7 +15,9 @@ from paddock.errors import GatewayBreached
 from paddock.gateway.frames import Buffer, read_json
 
 VERSION: Literal["paddock/gateway/v1"] = "paddock/gateway/v1"
-MAX_PATH_CHARACTERS = 512
+MAX_PATH_BYTES = 512
+MAX_PART_BYTES = 255
+"""What file systems take, in UTF-8."""
 MAX_FILE_BYTES = 1 << 44
 _FORBIDDEN = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
 """A part that is empty, `.` or `..`."""
@@ -103,7 +105,7 @@ class OutputMessage(Message):
 class FileMessage(Message):
     """A file begins; its pieces follow."""
 
-    path: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATH_CHARACTERS)]
+    path: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATH_BYTES)]
     size: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]
 
 
@@ -118,15 +120,15 @@ def read(model: type[M], content: Buffer) -> M:
     """Read a message.
 
     Raises:
-        GatewayBreached: it is not one of that form (W-13), or holds a number that is not finite.
+        GatewayBreached: it is not one of that form (W-13), or holds a number that none may be.
     """
     value = read_json(content)
     try:
         message = model.model_validate(value, strict=False) if model in _LISTS else model.model_validate(value)
     except ValidationError:
         raise GatewayBreached(f"A message that is no {model.__name__}.") from None
-    if isinstance(message, ProgressMessage) and not all(map(math.isfinite, message.values.values())):
-        raise GatewayBreached("Progress with a number that is not finite.")
+    if isinstance(message, ProgressMessage) and not all(map(is_number, message.values.values())):
+        raise GatewayBreached("Progress with a number that is not finite, or too large.")
     return message
 
 
@@ -134,13 +136,25 @@ _LISTS: frozenset[type[Message]] = frozenset({Page})
 """Pairs come as JSON lists, which strict reading does not take for tuples. They come from the supervisor."""
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a whole number that every reader of JSON has exactly, or a finite one; no truth value."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 1 << 53
+    return isinstance(value, float) and math.isfinite(value)
+
+
 def check_path(path: str) -> str:
     """A path that a job may give a file (W-15).
 
     Raises:
-        GatewayBreached: absolute, with an empty, `.` or `..` part, a backslash, or a sign that cannot be printed.
+        GatewayBreached: absolute, too long, with an empty, `.`, `..` or too long a part, a backslash, or a sign that cannot
+            be printed.
     """
-    # W-15
-    if not path or len(path) > MAX_PATH_CHARACTERS or _FORBIDDEN.search(path) or "\\" in path or not path.isprintable():
+    # W-15. What can be printed can be encoded.
+    if not path or _FORBIDDEN.search(path) or "\\" in path or not path.isprintable() or _is_too_long(path.encode()):
         raise GatewayBreached("A file with a path that no output may have.")
     return path
+
+
+def _is_too_long(raw: bytes) -> bool:
+    return len(raw) > MAX_PATH_BYTES or any(len(part) > MAX_PART_BYTES for part in raw.split(b"/"))

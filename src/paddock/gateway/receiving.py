@@ -20,17 +20,40 @@ Made = dict[str, dict[str, bytes]]
 """Output's name to path to content."""
 
 
+class Budget:
+    """What outputs of a run may still have together: each alone is bounded, and a job may hand out many.
+
+    Args:
+        left_bytes: that are left.
+    """
+
+    def __init__(self, left_bytes: int) -> None:
+        self._left = left_bytes
+
+    def take(self, size: int) -> None:
+        """Count these bytes.
+
+        Raises:
+            OutputTooLarge: no so many are left (W-16); then none are counted.
+        """
+        if size > self._left:  # W-16
+            raise OutputTooLarge("The outputs of the run would together be larger than they may be.")
+        self._left -= size
+
+
 class Intake:
     """The files of one output, or of a job's state, as they come in.
 
     Args:
         name: of the output, for messages.
         most_bytes: what they may have together.
+        budget: what they share with others; None: nothing, as they are not kept.
     """
 
-    def __init__(self, name: str, most_bytes: int) -> None:
+    def __init__(self, name: str, most_bytes: int, budget: Budget | None) -> None:
         self._name = name
         self._left = most_bytes
+        self._budget = budget
         self._folders: set[str] = set()
         self._named = 0
         self._open: str | None = None
@@ -64,6 +87,8 @@ class Intake:
             raise GatewayBreached(f"More folders, or longer paths, than may be in '{self._name}'.")
         if message.size > self._left:  # W-16
             raise OutputTooLarge(f"'{self._name}' would be larger than it may be.")
+        if self._budget is not None:
+            self._budget.take(message.size)
         self._left -= message.size
         self._missing = message.size
         self._open, self._content = path, bytearray()
@@ -92,10 +117,12 @@ class Outputs:
 
     Args:
         most_bytes: the outputs that are taken, each with the bytes that it may have.
+        budgets: of each of them, what it shares with others of the run.
     """
 
-    def __init__(self, most_bytes: Mapping[str, int]) -> None:
+    def __init__(self, most_bytes: Mapping[str, int], budgets: Mapping[str, Budget]) -> None:
         self._most_bytes = most_bytes
+        self._budgets = budgets
         self.made: Made = {}
 
     def begin(self, name: str) -> Intake:
@@ -106,6 +133,6 @@ class Outputs:
         """
         if name not in self._most_bytes or name in self.made:  # W-14
             raise GatewayBreached("An output that nobody takes, or one twice.")
-        intake = Intake(name, self._most_bytes[name])
+        intake = Intake(name, self._most_bytes[name], self._budgets[name])
         self.made[name] = intake.files
         return intake

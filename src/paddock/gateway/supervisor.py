@@ -27,7 +27,7 @@ from paddock.gateway.messages import (
     VolumeEntry,
     read,
 )
-from paddock.gateway.receiving import Intake, Made, Outputs
+from paddock.gateway.receiving import Budget, Intake, Made, Outputs
 from paddock.jobs.api import Checkpoints, Files, NoCheckpoints, Progress
 
 _LIST = struct.Struct(">IQ")
@@ -56,6 +56,7 @@ class Work:
         parameters: as signed.
         inputs: role to volumes, in the signed order.
         outputs: the outputs that somebody takes, each with the bytes that its files may have together.
+        budgets: of each of these outputs, what it shares with others of the run.
         memory_bytes: what data and tensors may take together; a state that it keeps is no larger.
         checkpoints: where its state is kept.
         progress: takes news.
@@ -66,6 +67,7 @@ class Work:
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Sequence[Volume]]
     outputs: Mapping[str, int]
+    budgets: Mapping[str, Budget]
     memory_bytes: int
     checkpoints: Checkpoints
     progress: Callable[[Progress], None]
@@ -86,7 +88,7 @@ class Supervisor:
         self._volumes: list[Files] = []
         self._names: dict[int, list[str]] = {}
         self._streams: OrderedDict[tuple[int, int], BinaryIO] = OrderedDict()
-        self._outputs = Outputs(work.outputs)
+        self._outputs = Outputs(work.outputs, work.budgets)
         self._intake: Intake | None = None
         self._keeping = False
         self._allowed = _BURST
@@ -253,7 +255,7 @@ class Supervisor:
             raise GatewayBreached("A state, and none is kept.")
         if not self._work.checkpoints.due():  # W-19
             raise GatewayBreached("A state before one is due.")
-        self._keeping, self._intake = True, Intake("state", self._work.memory_bytes)
+        self._keeping, self._intake = True, Intake("state", self._work.memory_bytes, None)
 
     def _file(self, content: bytearray) -> None:
         self._inside().begin(read(FileMessage, content))
