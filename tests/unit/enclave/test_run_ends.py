@@ -32,8 +32,11 @@ def test_l13_time_that_runs_out_in_or_after_the_last_step_ends_the_run(
     clock, done = _Clock(), list[str]()
 
     def noted(name: str, result: Any) -> Any:
-        def part(*_: Any, **__: Any) -> Any:
+        def part(*given: Any, **__: Any) -> Any:
             done.append(name)
+            if name == "run_steps":
+                terms, _, around, _ = given
+                around.entered(terms.steps[0])
             if name == late:
                 clock.now += 10**9
             return result
@@ -49,6 +52,8 @@ def test_l13_time_that_runs_out_in_or_after_the_last_step_ends_the_run(
     monkeypatch.setattr(run, "open_views", noted("views", ({}, 1 << 30)))
     for name in ("run_steps", "controlled", "seal_outputs"):
         monkeypatch.setattr(run, name, noted(name, {}))
+    words = LastWords()
     with pytest.raises(RunTooLong):
-        run.perform(LAUNCH, contract(), EventWriter(io.BytesIO()), LastWords())
+        run.perform(LAUNCH, contract(), EventWriter(io.BytesIO()), words)
     assert done[-1] == late
+    assert words.begun  # from the first step on (L-5)
