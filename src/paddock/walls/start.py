@@ -25,14 +25,13 @@ from paddock.walls.cgroups import ControlGroup, make_group
 from paddock.walls.defences import ALL, Defence, Defences
 from paddock.walls.image import Binding, Image, installed_image
 from paddock.walls.seccomp import compiled_filter
+from paddock.walls.users import job_user
 from paddock.walls.watch import may_look, memory_of
 
 _HERE = Path(__file__).parent
 _INSIDE, _OUTSIDE = _HERE / "inside.py", _HERE / "outside.py"
 WHERE_PROGRAMS_ARE = "/usr/bin:/bin:/usr/local/bin"
 _USER_INSIDE = "1000"
-_FIRST_USER = 0x6F00_0000
-_NOBODY = 65534
 _FREE_DESCRIPTOR = 10
 _START_SECONDS = 30.0
 _WATCH_SECONDS = 0.25
@@ -72,21 +71,39 @@ class Walled:
     def watch(self, memory_bytes: int) -> None:
         """Look at its memory from now on, and end it above this."""
         own = os.dup(self._first)
-        threading.Thread(target=self._watch, args=(own, memory_bytes), name="walls", daemon=True).start()
+        try:
+            threading.Thread(target=self._watch, args=(own, memory_bytes), name="walls", daemon=True).start()
+        except BaseException:
+            os.close(own)
+            raise
 
     def _watch(self, first: int, memory_bytes: int) -> None:
-        while not _readable_within(first, _WATCH_SECONDS):
-            if memory_of(self.pid, _WRITABLE) > memory_bytes:
-                self._memory_ran_out = True
-                self.kill()
-        os.close(first)
+        over = False
+        try:
+            while not over and not _readable_within(first, _WATCH_SECONDS):
+                over = memory_of(self.pid, _WRITABLE) > memory_bytes
+        except Exception:  # noqa: BLE001 - W-7: whatever keeps it from being looked at, it does not run on unseen
+            over = True
+        finally:
+            os.close(first)
+        if over:
+            self._memory_ran_out = True
+            self.kill()
 
     def kill(self) -> None:
         """End every process of the job, now. `wait` returns after that."""
-        with self._lock, contextlib.suppress(ProcessLookupError):
-            if self._status is None:
+        with self._lock:
+            if self._status is not None:
+                return
+            try:
                 # W-10: with the first process of its process namespace the kernel ends all others (pid_namespaces(7)).
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                # It dies with bubblewrap outside as well. Whether it did, `wait` tells.
+                with contextlib.suppress(PermissionError):
+                    self._process.kill()
 
     def wait(self, timeout: float) -> int:
         """Wait until no process of the job is left.
@@ -171,16 +188,16 @@ def start_walled(
                 os.close(descriptor)
         undone.callback(_end, process)
         first = _first_process(told)
+        undone.callback(os.close, first)
         watched = group is None and Defence.WATCH in defences
         if watched and not may_look(process.pid):  # W-7
-            os.close(first)
             raise WallsUnavailable(
                 "A job's memory can be neither limited nor looked at: let the service make control groups, or run as an ordinary user."
             )
         walled = Walled(process.pid, process, first, group)
-        undone.pop_all()
         if watched:
             walled.watch(ceilings.memory_bytes)
+        undone.pop_all()
         return walled
 
 
@@ -233,12 +250,13 @@ def _plan(
     for descriptor in filter_:
         flags += ["--seccomp", str(descriptor)]
     mounts = _image_mounts(image, defences)
-    mounts += [["--ro-bind", str(each.source), str(each.target), True] for each in bindings]
+    flag = "--ro-bind" if Defence.READ_ONLY in defences else "--bind"
+    mounts += [[flag, str(each.source), str(each.target), True] for each in bindings]
     return {
         "parent": os.getpid(),
         "cgroups": [] if group is None else group.joined_by(),
         "dumps": Defence.DUMPS in defences,
-        "user": _job_user() if os.geteuid() == 0 and Defence.ORDINARY_USER in defences else None,
+        "user": job_user() if os.geteuid() == 0 and Defence.ORDINARY_USER in defences else None,
         "channel": channel,
         "before": flags,
         "mounts": mounts,
@@ -307,17 +325,6 @@ def _landlock(image: Image, bindings: Sequence[Binding]) -> dict[str, list[str]]
         "read": [_PROCESSES, *(str(each.target) for each in bindings)],
         "write": [*_WRITABLE, *(f"/dev/{name}" for name in _DEVICES)],
     }
-
-
-def _job_user() -> int:
-    """Whom a job of root's belongs to: nobody that this machine knows, and another one than other supervisors' jobs."""
-    wanted = _FIRST_USER + os.getpid() % (1 << 22)
-    with contextlib.suppress(OSError, ValueError):
-        for row in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
-            first, _, count = (int(word) for word in row.split())
-            if first <= wanted < first + count:
-                return wanted
-    return _NOBODY
 
 
 @contextlib.contextmanager
