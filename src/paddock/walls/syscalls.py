@@ -24,18 +24,18 @@ ALLOWED = _named(
     """
     access alarm arch_prctl brk capget chdir chown clock_getres clock_gettime clock_nanosleep close close_range
     copy_file_range dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd
-    eventfd2 execve exit exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchown fchownat fdatasync
+    eventfd2 execve exit exit_group faccessat faccessat2 fallocate fchdir fchown fchownat fdatasync
     fgetxattr flistxattr fork fstat fstatfs fsync ftruncate futex futex_waitv futimesat get_mempolicy
     get_robust_list getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid
     getpgrp getpid getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt
     gettid gettimeofday getuid getxattr kill landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown
-    lgetxattr link linkat listxattr llistxattr lseek lstat madvise mbind membarrier mincore mkdir mkdirat mlock mlock2
+    lgetxattr link linkat listxattr llistxattr lseek lstat madvise mbind membarrier mkdir mkdirat mlock mlock2
     mlockall mprotect mremap msync munlock munlockall munmap nanosleep newfstatat pause pidfd_open
-    pidfd_send_signal pipe pipe2 poll ppoll pread64 preadv preadv2 prlimit64 pselect6 pwrite64 pwritev pwritev2 read
-    readahead readlink readlinkat readv recvfrom recvmmsg recvmsg rename renameat renameat2 restart_syscall rmdir rseq
+    pidfd_send_signal pipe pipe2 poll ppoll pread64 preadv prlimit64 pselect6 pwrite64 pwritev pwritev2 read
+    readlink readlinkat readv rename renameat renameat2 restart_syscall rmdir rseq
     rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
     rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam
-    sched_getscheduler sched_setaffinity sched_yield select sendfile sendmmsg sendmsg set_mempolicy set_robust_list
+    sched_getscheduler sched_setaffinity sched_yield select sendfile set_mempolicy set_robust_list
     set_tid_address setitimer setpgid setpriority setrlimit setsid setsockopt shutdown sigaltstack signalfd signalfd4
     splice stat statfs statx symlink symlinkat sync_file_range sysinfo tee tgkill time timer_create timer_delete
     timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime times tkill truncate
@@ -45,11 +45,11 @@ ALLOWED = _named(
 
 REFUSED = _named(
     """
-    accept accept4 add_key adjtimex bind capset chroot clock_adjtime clock_settime connect execveat
+    accept accept4 add_key adjtimex bind capset chroot clock_adjtime clock_settime connect execveat fadvise64
     fanotify_init fanotify_mark ioprio_set io_uring_enter io_uring_register io_uring_setup kcmp keyctl listen
     memfd_create memfd_secret migrate_pages mknod mknodat move_pages mq_getsetattr mq_notify mq_open
     mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd name_to_handle_at perf_event_open
-    pidfd_getfd process_madvise process_mrelease request_key sched_setattr sched_setparam sched_setscheduler
+    pidfd_getfd process_madvise process_mrelease readahead request_key sched_setattr sched_setparam sched_setscheduler
     seccomp semctl semget semop semtimedop setdomainname setfsgid setfsuid setgid setgroups sethostname setregid
     setresgid setresuid setreuid settimeofday setuid setxattr lsetxattr fsetxattr removexattr lremovexattr
     fremovexattr shmat shmctl shmdt shmget socket sync syncfs syslog unshare userfaultfd vhangup vmsplice
@@ -57,7 +57,8 @@ REFUSED = _named(
 )
 """Refused with EPERM. `clone3` and `openat2` are in none of the lists on purpose: their flags lie in memory, where no filter
 sees them, and libraries take the older calls when these do not exist. So is `flock`: a lock on a file of the image, which may be
-taken on what can only be read, is seen by every other job of the machine. Libraries go on without one that does not exist."""
+taken on what can only be read, is seen by every other job of the machine. Libraries go on without one that does not exist.
+`mincore` tells which pages of such a file are in memory, `fadvise64` and `readahead` change it."""
 
 KILLED = _named(
     """
@@ -123,6 +124,7 @@ _FILE_COMMANDS = (
 these a job can only have locks that exclude no other's. And leases, which hold up whoever opens the file on this machine,
 and signals (F_SETOWN, F_SETSIG, F_NOTIFY)."""
 _MAP_HUGETLB = 0x40000
+_MSG_OOB = 1
 
 CONDITIONAL: dict[str, tuple[tuple[Where, ...], ...]] = {
     "clone": ((Where(0, 0, _NEW_NAMESPACES),),),
@@ -139,6 +141,13 @@ CONDITIONAL: dict[str, tuple[tuple[Where, ...], ...]] = {
     "ioctl": tuple((Where(1, request),) for request in _IOCTLS),
     # A pair without names, for pipes between a job's own processes: streams, which take no other address.
     "socketpair": ((Where(0, socket.AF_UNIX), Where(1, socket.SOCK_STREAM, _SOCKET_TYPE)),),
-    "sendto": ((Where(4, 0),),),
+    # Urgent bytes are a corner of the kernel's code that no library needs.
+    "sendto": ((Where(4, 0), Where(3, 0, _MSG_OOB)),),
+    "sendmsg": ((Where(2, 0, _MSG_OOB),),),
+    "sendmmsg": ((Where(3, 0, _MSG_OOB),),),
+    "recvfrom": ((Where(3, 0, _MSG_OOB),),),
+    "recvmsg": ((Where(2, 0, _MSG_OOB),),),
+    "recvmmsg": ((Where(3, 0, _MSG_OOB),),),
+    "preadv2": ((Where(5, 0),),),  # with RWF_NOWAIT it tells whether a page is in memory
 }
 """Allowed under any one of these conditions; otherwise an error."""

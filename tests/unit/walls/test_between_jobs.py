@@ -100,3 +100,35 @@ base.commit()
 tell(sqlite3.connect('base.sqlite').execute('select a from t').fetchall())
 """)
     assert told.lines == [7, [[1]]], told
+
+
+_CALLED = """
+import ctypes, errno, json, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+file = os.open(json.__file__, os.O_RDONLY)
+def called(number, *arguments):
+    ctypes.set_errno(0)
+    libc.syscall(*[ctypes.c_long(each) for each in (number, *arguments)])
+    return errno.errorcode.get(ctypes.get_errno(), "")
+"""
+
+
+def test_what_asks_for_or_changes_pages_of_a_file_in_memory_is_refused_and_reading_is_not() -> None:
+    told = run_inside(f"""{_CALLED}
+tell([called(327, file, 0, 0, 0, 0, 8), called(27, 0, 0, 0), called(221, file, 0, 0, 4), called(187, file, 0, 10)])
+tell(os.preadv(file, [bytearray(4)], 0))
+""")
+    # preadv2 with RWF_NOWAIT, mincore, fadvise64, readahead
+    assert told.lines == [["ENOSYS", "ENOSYS", "EPERM", "EPERM"], 4], told
+
+
+def test_urgent_bytes_are_neither_sent_nor_taken_and_others_are() -> None:
+    code = f"""{_CALLED}
+calls = ((44, 0, 0, 1, 0, 0), (46, 0, 1), (307, 0, 0, 1), (45, 0, 0, 1, 0, 0), (47, 0, 1), (299, 0, 0, 1, 0))
+tell([called(number, 3, *rest) for number, *rest in calls])
+ours, theirs = socket.socketpair()
+ours.send(b"a", socket.MSG_DONTWAIT), ours.sendmsg([b"b"])
+tell(theirs.recv(1, socket.MSG_PEEK).decode() + theirs.recvmsg(2)[0].decode())
+"""
+    assert run_inside(code).lines == [["ENOSYS"] * 6, "aab"]
+    assert "ENOSYS" not in run_inside(code, defences=without(Defence.SECCOMP)).lines[0]
