@@ -105,7 +105,19 @@ def _delegated(root: Path, rows: list[list[str]]) -> Path | None:
 
 
 _OPTIONAL = frozenset({"memory.swappiness", "memory.swap.max", "memory.oom.group"})
-"""Not in every kernel; the ceilings hold without them."""
+"""Not in every kernel; the ceilings hold without them, those of swap where there is nothing to swap to."""
+_OF_SWAP = frozenset({"memory.swappiness", "memory.swap.max"})
+_SWAPS = Path("/proc/swaps")
+
+
+def _swaps() -> bool:
+    """Whether this machine swaps, as far as it can be known."""
+    try:
+        return len(_SWAPS.read_text(encoding="utf-8", errors="replace").splitlines()) > 1
+    except FileNotFoundError:
+        return False  # a kernel without
+    except OSError:
+        return True
 
 
 def _remove_left(above: Path) -> None:
@@ -124,8 +136,11 @@ def _made(wanted: dict[Path, dict[str, int]]) -> ControlGroup | None:
             folder.mkdir()
             made.append(folder)
             for setting, value in settings.items():
-                with contextlib.suppress(*((OSError,) if setting in _OPTIONAL else ())):
+                try:
                     (folder / setting).write_text(str(value), encoding="ascii")
+                except OSError:
+                    if setting not in _OPTIONAL or (setting in _OF_SWAP and _swaps()):
+                        raise
     except OSError:
         for folder in made:
             with contextlib.suppress(OSError):

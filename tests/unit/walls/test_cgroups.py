@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from paddock.walls import cgroups
 from paddock.walls.cgroups import ControlGroup, make_group
 from tests.fixtures.walled import SMALL
 
@@ -81,3 +85,20 @@ def test_groups_of_killed_supervisors_are_removed(tmp_path: Path) -> None:
     make_group(SMALL, tmp_path, "4:memory:/\n8:pids:/\n")
     assert not list(tmp_path.glob("*/paddock-999999999-*"))
     assert len(list(tmp_path.glob("*/paddock-1-*"))) == 2
+
+
+@pytest.mark.parametrize(("areas", "is_made"), [("", True), ("/swap file 100 0 -2\n", False)])
+def test_a_group_that_cannot_keep_a_job_from_swap_is_none_where_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, areas: str, is_made: bool
+) -> None:
+    write = Path.write_text
+
+    def written(path: Path, *arguments: Any, **named: Any) -> int:
+        if path.name == "memory.swap.max":
+            raise FileNotFoundError(path)
+        return write(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "write_text", written)
+    monkeypatch.setattr(cgroups, "_SWAPS", tmp_path / "swaps")
+    (tmp_path / "swaps").write_text(f"Filename Type Size Used Priority\n{areas}")
+    assert (_version_2(tmp_path, "memory pids\n") is not None) is is_made
