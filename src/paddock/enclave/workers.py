@@ -22,7 +22,7 @@ from typing import Protocol
 from paddock.contract.levels import LEVELS, Level, Network, is_built_in
 from paddock.contract.terms import LimitTerms, StepTerms
 from paddock.enclave.plain import start_plain
-from paddock.errors import GatewayBreached, JobEnded, LevelRefused, PaddockError
+from paddock.errors import GatewayBreached, InternalFault, JobEnded, LevelRefused, PaddockError
 from paddock.gateway.frames import Link
 from paddock.gateway.messages import Bounds
 from paddock.gateway.receiving import Made
@@ -37,6 +37,8 @@ _ENGINE_BYTES = 1 << 30
 """What the interpreter and PaddlePaddle take before a job begins; the contract's number is for data and tensors."""
 _LEAST_SCRATCH_BYTES = 1 << 20
 _END_SECONDS = 5.0
+_GONE_SECONDS = 30.0
+"""What the kernel may need to take away a job that was ended: it gives back all of its memory first."""
 
 
 class Process(Protocol):
@@ -66,11 +68,18 @@ class Worker:
         return self.code
 
     def end(self) -> None:
-        """End it, if it has not ended, and all that it started."""
+        """End it, if it has not ended, and all that it started.
+
+        Raises:
+            InternalFault: something of it is still there.
+        """
         self.channel.close()
         if self.code is None:
             self.process.kill()
-            self.wait()
+            try:
+                self.code = self.process.wait(_GONE_SECONDS)
+            except TimeoutError as error:
+                raise InternalFault("A job did not end.") from error
 
 
 def in_process(level: Level, *, built_in: bool) -> bool:
