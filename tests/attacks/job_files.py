@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from paddock.errors import OutputRefused, OutputTooLarge
+from paddock.gateway.frames import Kind
+from paddock.gateway.receiving import Intake
+from paddock.jobs import script_run
 from paddock.walls import Defence
+from tests.attacks.catalogue import Actor, attack, of_jobs
+from tests.attacks.ground import Ground
 from tests.attacks.jail import job
+from tests.attacks.switches import instead, without
+from tests.fixtures.gateway import HELLO, frame, output, speak, work
 
 _CALLS, _LANDLOCK, _IMAGE = Defence.SECCOMP, Defence.LANDLOCK, Defence.IMAGE
 _READ_ONLY, _USER = Defence.READ_ONLY, Defence.ORDINARY_USER
@@ -64,6 +75,16 @@ job(
     "compiled code for all later runs",
     "The job puts compiled code beside a module of the image.",
     "As before.",
+    "EROFS",
+    "EACCES",
+    off=(_LANDLOCK, _READ_ONLY, _USER),
+)
+job(
+    "write-input",
+    "write_input",
+    "a changed input",
+    "The job writes into a folder of its inputs, which is the party's own or another step's.",
+    "Inputs are read-only, by their mounts, by Landlock and by their owner.",
     "EROFS",
     "EACCES",
     off=(_LANDLOCK, _READ_ONLY, _USER),
@@ -232,3 +253,61 @@ job(
     "SIGSYS",
     off=_AS_ROOT,
 )
+
+
+# --- outputs that are names for something else ---
+
+
+def _linked(folder: Path) -> dict[str, Path]:
+    """As a collector that follows links would find them."""
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+def _taken(found: Mapping[str, Path]) -> dict[str, bytes]:
+    """What the supervisor has of collected files."""
+    sent = HELLO + output("model", {name: path.read_bytes() for name, path in found.items()}) + frame(Kind.END)
+    return speak(sent, work())[0]["model"]
+
+
+@attack(
+    "job-symbolic-link",
+    Actor.JOB,
+    "a link among the outputs",
+    what="A script makes an output a symbolic link, so that whoever collects outputs reads the file it leads to.",
+    stops="What is neither a plain file nor a folder is refused where outputs are collected, which is inside the walls.",
+    enforced=("jobs.script_run",),
+    rules=(),
+    threats=(42,),
+    codes=(OutputRefused,),
+    claims=of_jobs(),
+    off=lambda: instead(script_run, "_files", _linked),
+    residual="A script that speaks on the socket itself hands out what it can read; only bytes pass, never a link.",
+)
+def symbolic_link(ground: Ground) -> str:
+    (ground.folder / "private").write_bytes(b"private")
+    outputs = ground.folder / "model"
+    outputs.mkdir()
+    (outputs / "weights").symlink_to(ground.folder / "private")
+    return f"{_taken(script_run._files(outputs))['weights']!r} in an output"
+
+
+@attack(
+    "job-hard-link",
+    Actor.JOB,
+    "one file under many names",
+    what="A script gives a file of its outputs a hundred names, each a hard link: in its scratch space it counts once.",
+    stops="What leaves is counted by its bytes, under each name anew.",
+    enforced=("gateway.receiving",),
+    rules=("W-16",),
+    threats=(42,),
+    codes=(OutputTooLarge,),
+    claims=of_jobs(),
+    off=lambda: without(Intake.begin, "if message.size > self._left:"),
+)
+def hard_link(ground: Ground) -> str:
+    outputs = ground.folder / "model"
+    outputs.mkdir()
+    (outputs / "0").write_bytes(bytes(50))
+    for number in range(1, 100):
+        (outputs / str(number)).hardlink_to(outputs / "0")
+    return f"{sum(map(len, _taken(script_run._files(outputs)).values()))} bytes where 100 may leave"

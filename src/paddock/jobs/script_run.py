@@ -163,14 +163,17 @@ def _declared(parameters: ScriptParameters) -> list[str]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
+    if folder.is_symlink():
+        raise OutputRefused(f"'{folder.name}' is a link.")
     found: dict[str, Path] = {}
     todo = [folder]
     while todo:
-        for entry in os.scandir(todo.pop()):
-            if entry.is_dir(follow_symlinks=False):
-                todo.append(Path(entry.path))
-            elif entry.is_file(follow_symlinks=False):
-                found[Path(entry.path).relative_to(folder).as_posix()] = Path(entry.path)
-            else:
-                raise OutputRefused(f"'{folder.name}' holds a link, a device or a pipe.")
+        with os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(Path(entry.path))
+                elif entry.is_file(follow_symlinks=False):
+                    found[Path(entry.path).relative_to(folder).as_posix()] = Path(entry.path)
+                else:
+                    raise OutputRefused(f"'{folder.name}' holds a link, a device or a pipe.")
     return found

@@ -58,8 +58,10 @@ def write_cache(_setting: Setting) -> str:
 
 
 def write_input(_setting: Setting) -> str:
-    with open("/inputs/attacks/written", "w", encoding="ascii") as file:  # noqa: PTH123 - no more imports than needed
-        return f"{file.write('x')} bytes in an input"
+    path = f"/inputs/attacks/attack-{os.getpid()}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    os.unlink(path)  # noqa: PTH108 - no more imports than needed
+    return "a file of its own in an input"
 
 
 def own_program(_setting: Setting) -> str:
@@ -111,12 +113,6 @@ def socket_file(_setting: Setting) -> str:
     with socket.socket(socket.AF_UNIX) as door:
         door.bind("socket")
         return "a socket among the outputs"
-
-
-def hard_link(setting: Setting) -> str:
-    """The input's own file under a name among the outputs."""
-    os.link("/inputs/attacks/runner.py", "linked")
-    return "an input as an output, by another name"
 
 
 def extended_attribute(_setting: Setting) -> str:
