@@ -22,6 +22,7 @@ from paddock.enclave.files import MadeFiles
 from paddock.enclave.workers import built_in_ceilings, start_worker
 from paddock.executors.command import CommandExecutor
 from paddock.gateway.frames import Link
+from paddock.gateway.receiving import Budget
 from paddock.gateway.supervisor import Supervisor, Volume, Work
 from paddock.jobs.api import NoCheckpoints, Progress
 from paddock.jobs.engine import engine
@@ -91,6 +92,7 @@ def _walled_step(program: dict[str, bytes], data: dict[str, bytes], epochs: int)
         parameters=parameters,
         inputs={"program": [Volume(MadeFiles(program))], "data": [Volume(MadeFiles(data))]},
         outputs={"weights": 1 << 30},
+        budgets={"weights": Budget(1 << 30)},
         memory_bytes=_MEMORY,
         checkpoints=NoCheckpoints(),
         progress=note,
