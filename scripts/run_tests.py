@@ -19,8 +19,8 @@ from typing import IO
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DATA = _ROOT / "build" / "coverage"
-# Of about the same length on two cores: whole stories and processes here, everything that is tried by itself there.
-PARTS = {"stories": ("tests/docs", "tests/integration"), "pieces": ("",)}
+# Of about the same length on two cores: whole runs and real processes here, everything else there.
+PARTS = {"runs": ("tests/integration",), "rest": ("",)}
 _NOTHING_FOUND = 5
 
 
