@@ -75,8 +75,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _add_up(names: Sequence[str]) -> None:
-    """The closing lines: skips by reason, and how many tests passed and failed in all."""
-    counts, reasons = Counter[str](), Counter[str]()
+    """The closing lines: skips by reason, the tests that failed by name, and how many passed and failed in all."""
+    counts, reasons, failed = Counter[str](), Counter[str](), list[str]()
     for name in names:
         try:
             tally = json.loads((_DATA / f"tally-{name}").read_text(encoding="utf-8"))
@@ -84,9 +84,12 @@ def _add_up(names: Sequence[str]) -> None:
             counts["failed"] += 1  # a process that ended before it had counted
             continue
         reasons.update(tally.pop("skipped"))
+        failed += tally.pop("names")
         counts.update(tally)
     for reason, count in reasons.most_common():
         print(f"{count:5d} skipped: {reason}")
+    for name in failed:
+        print(f"failed: {name}")
     print(f"{counts['passed']} passed, {counts['failed'] + counts['error']} failed, {reasons.total()} skipped")
 
 

@@ -16,7 +16,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     tally = os.environ.get("PADDOCK_TEST_TALLY")
     if tally:  # scripts.run_tests adds up what several processes counted
         counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "error")}
-        Path(tally).write_text(json.dumps({**counts, "skipped": reasons}), encoding="utf-8")
+        names = [report.nodeid for name in ("failed", "error") for report in terminalreporter.stats.get(name, [])]
+        Path(tally).write_text(json.dumps({**counts, "skipped": reasons, "names": names}), encoding="utf-8")
     terminalreporter.section("skipped tests by reason")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:5d}  {reason}")
