@@ -15,7 +15,7 @@ from paddock.executors.scone import SconeBuilder, SconeExecutor
 from paddock.testing.executor_suite import RUN, Behaviour, ExecutorSuite, Recorder, launch
 from tests.contract.test_occlum_executor import LIMITS, of, run
 from tests.contract.test_process_executor import PROGRAM, SMALL
-from tests.fixtures.libos import CAS, LAS, Scone
+from tests.fixtures.libos import CAS, Scone
 
 NATIVE = (sys.executable, "-I", "-c", PROGRAM)
 
@@ -52,7 +52,8 @@ def test_the_enclave_gets_the_sessions_environment_and_no_other(
     scone.become([*NATIVE, "look"])
     seen = run(scone.executor(image), launch())[0]["detail"]
     assert set(seen["env"]) == {
-        *("HOME", "LANG", "LC_ALL", "OMP_NUM_THREADS", "PATH", "PYTHONDONTWRITEBYTECODE", "SCONE_MODE", "TMPDIR", "TZ"),
+        *("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ"),
+        *("OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "SCONE_ALLOW_DLOPEN"),
     }
     assert not list((scone.folder / "runs").iterdir())
 
@@ -67,9 +68,11 @@ def test_every_attempt_has_a_session_of_its_own(scone: Scone, image: Path) -> No
     assert len(made) == 2
     for file in made:
         session = json.loads(file.read_text(encoding="utf-8"))
-        assert session["services"][0]["mrenclaves"] == [
-            json.loads((image / "built.json").read_text(encoding="utf-8"))["mrenclave"]
-        ]
+        assert session["services"][0]["attestation"] == {
+            "mrenclave": [json.loads((image / "built.json").read_text(encoding="utf-8"))["mrenclave"]]
+        }
+        assert session["security"]["singleton_enclaves"] is True
+        assert session["access_policy"]["update"] == session["access_policy"]["create_sessions"] == ["NONE"]
         assert session["volumes"] == [{"name": "scratch"}]  # its key is the CAS's to make
 
 
@@ -82,11 +85,36 @@ def test_another_size_is_another_enclave_and_is_not_let_in(scone: Scone, image: 
     assert event["error"]["code"] == "E-RUN-23"
 
 
+def test_other_files_are_another_enclave_and_are_not_let_in(tmp_path: Path) -> None:
+    machine = Scone(tmp_path)
+    image = machine.build(memory="1GiB")
+    machine.become([*NATIVE, "echo"])
+    assert run(machine.executor(image), launch())[-1]["event"] == "receipt"
+    machine.files.write_text("a file system with a program of the host's", encoding="ascii")
+    assert run(machine.executor(image), launch())[-1]["error"]["code"] == "E-RUN-23"
+
+
+def test_what_a_platform_is_tolerated_as_is_said_when_building(tmp_path: Path) -> None:
+    machine = Scone(tmp_path)
+    image = machine.build(tolerate="hyperthreading,outdated-tcb", advisories="INTEL-SA-00615")
+    machine.become([*NATIVE, "echo"])
+    assert run(machine.executor(image), launch())[-1]["event"] == "receipt"
+    (file,) = machine.store.iterdir()
+    assert json.loads(file.read_text(encoding="utf-8"))["security"]["attestation"] == {
+        "mode": "hardware",
+        "tolerate": ["hyperthreading", "outdated-tcb"],
+        "ignore_advisories": ["INTEL-SA-00615"],
+    }
+    for settings in ({"tolerate": "debug-mode"}, {"tolerate": ","}, {"advisories": "*"}, {"advisories": "INTEL-SA-1"}):
+        with pytest.raises(ExecutorOptionInvalid):
+            machine.build(**settings)
+
+
 def test_it_tells_no_measurement_for_contracts(scone: Scone, image: Path) -> None:
     """What SCONE measures is the interpreter: whoever starts it without a session runs what they like under that MRENCLAVE."""
-    with pytest.raises(ExecutorFailed, match="whatever it runs"):
+    with pytest.raises(ExecutorFailed, match="whatever it is told to run"):
         scone.executor(image).measure()
-    assert SconeBuilder().build(scone.folder / "again", _building(scone), print).measurement is None
+    assert SconeBuilder().build(scone.folder / "again", scone.building(), print).measurement is None
 
 
 def test_a_contract_that_allows_more_memory_is_not_started(scone: Scone, image: Path) -> None:
@@ -100,6 +128,12 @@ def test_a_session_that_the_cas_refuses_starts_nothing(scone: Scone, image: Path
     assert not list((scone.folder / "runs").iterdir())
 
 
+def test_a_session_that_the_cas_does_not_confirm_starts_nothing(tmp_path: Path) -> None:
+    machine = Scone(tmp_path, {"confirms": "WARN the CAS is slow"})
+    with pytest.raises(ExecutorFailed, match="confirmed no session"):
+        machine.executor(machine.build()).start(launch(), Recorder())
+
+
 def test_what_is_missing_on_the_machine_is_said(scone: Scone, image: Path) -> None:
     scone.executor(image).prepare()
     for more, words in (
@@ -111,6 +145,10 @@ def test_what_is_missing_on_the_machine_is_said(scone: Scone, image: Path) -> No
             scone.executor(image, settings=more).prepare()
     with pytest.raises(ExecutorFailed, match="Build it first"):
         scone.executor(scone.folder / "none").prepare()
+    scone.files.rename(scone.folder / "elsewhere")
+    with pytest.raises(ExecutorFailed, match="cannot be read"):
+        scone.executor(image).prepare()
+    (scone.folder / "elsewhere").rename(scone.files)
     state = scone.folder / "config.json"
     state.chmod(0o644)
     with pytest.raises(ExecutorFailed, match="others can read"):
@@ -125,7 +163,14 @@ def test_what_is_missing_on_the_machine_is_said(scone: Scone, image: Path) -> No
         {"mrenclave": "$MRENCLAVE"},
         {"program": "python3 -c 0"},
         {"program": "/bin/python3\n- name: evil"},
+        {"files": "lib.so"},
+        {"files": "/lib/a.so:/lib/evil.so"},
+        {"tolerate": ["debug-mode"]},
+        {"tolerate": "hyperthreading"},
+        {"advisories": ["*"]},
+        {"advisories": "*"},
         {"memory_bytes": 0},
+        {"memory_bytes": True},
         {"memory_bytes": "4"},
     ],
 )
@@ -144,10 +189,19 @@ def test_addresses_that_are_none_are_refused(scone: Scone, image: Path, address:
             scone.executor(image, settings={name: address})
 
 
+def test_a_cas_is_named_without_a_port(scone: Scone, image: Path) -> None:
+    """The command reaches it at another one than enclaves do."""
+    with pytest.raises(ExecutorOptionInvalid, match="without a port"):
+        scone.executor(image, settings={"cas": f"{CAS}:8081"})
+
+
 def test_settings_that_are_not_understood_are_refused(scone: Scone, image: Path) -> None:
-    for settings in ({}, {"image": "x", "cas": CAS}, {"image": "x", "cas": CAS, "las": LAS, "colour": "red"}):
-        with pytest.raises(ExecutorOptionInvalid):
-            SconeExecutor(attester="none", settings=settings)
+    given = scone.settings(image)
+    for name in ("image", "cas", "las", "runs"):
+        with pytest.raises(ExecutorOptionInvalid, match=name):
+            SconeExecutor(attester="none", settings={key: value for key, value in given.items() if key != name})
+    with pytest.raises(ExecutorOptionInvalid, match="colour"):
+        SconeExecutor(attester="none", settings={**given, "colour": "red"})
     with pytest.raises(ExecutorOptionInvalid):
         scone.executor(image, settings={"runs": str(scone.folder / "with space")})
 
@@ -163,7 +217,3 @@ def test_runs_ids_do_not_get_into_sessions_unread(scone: Scone, image: Path) -> 
     for name in ("../escape", 'x"\n- y', RUN.upper()):
         with pytest.raises(ExecutorFailed):
             scone.executor(image).start(launch(name), Recorder())
-
-
-def _building(scone: Scone) -> dict[str, str]:
-    return {"program": str(scone.folder / "tools/python3")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +16,7 @@ from paddock.errors import ExecutorOptionInvalid
 from paddock.executors.occlum_build import OcclumBuilder
 from paddock.executors.occlum_files import PROGRAM, RUNTIME, OcclumImage
 from paddock.executors.scone import SconeBuilder
-from paddock.executors.scone_session import SconeSession
+from paddock.executors.scone_session import TOLERABLE, SconeSession, Tolerance
 from paddock.executors.texts import count, plain_address, plain_environment, plain_path, plain_word, size
 from tests.fixtures.written import assert_golden, assert_schema, refused_by_schema
 
@@ -34,6 +35,7 @@ SESSION = SconeSession(
     program=PurePosixPath("/usr/local/bin/python3"),
     arguments=("-I", "-m", "paddock.enclave"),
     scratch=PurePosixPath("/var/lib/paddock/runs/0123456789abcdef0123456789abcdef/scratch"),
+    tolerance=Tolerance(),
 )
 HOSTILE = (
     "a b", "a\nb", "a\tb", "a\x00b", 'a"b', "a'b", "a\\b", "a:b", "a: b", "a#b", "a$b", "${HOME}", "$$SCONE::X$$", "@@1", "a,b",
@@ -94,11 +96,22 @@ def test_scone_reads_the_session() -> None:
     value = yaml.safe_load(SESSION.text())
     assert_schema("scone_session", value)
     (service,) = value["services"]
-    assert service["mrenclaves"] == ["ab" * 32]
-    assert service["command"].split() == ["/usr/local/bin/python3", "-I", "-m", "paddock.enclave"]
-    assert value["security"] == {"attestation": {"tolerate": []}}
+    assert service["attestation"] == {"mrenclave": ["ab" * 32]}
+    assert service["command"] == ["/usr/local/bin/python3", "-I", "-m", "paddock.enclave"]
+    assert value["security"] == {"attestation": {"mode": "hardware", "tolerate": []}, "singleton_enclaves": True}
+    assert value["access_policy"] == {"read": ["CREATOR"], "update": ["NONE"], "create_sessions": ["NONE"]}
     # No secret in clear: the CAS makes the volume's key.
     assert not {"fspf_key", "fspf_tag", "secrets"} & set(_names(value))
+
+
+def test_scone_tolerates_what_is_named_and_debug_mode_never() -> None:
+    tolerance = Tolerance(TOLERABLE, ("INTEL-SA-00615",))
+    value = yaml.safe_load(replace(SESSION, tolerance=tolerance).text())
+    assert_schema("scone_session", value)
+    assert set(value["security"]["attestation"]["tolerate"]) == set(TOLERABLE)
+    for refused in (Tolerance(("debug-mode",)), Tolerance(("*",)), Tolerance(advisories=("*",))):
+        with pytest.raises(ExecutorOptionInvalid):
+            replace(SESSION, tolerance=refused).text()
 
 
 def test_the_schemas_are_strict() -> None:
@@ -128,6 +141,8 @@ def test_hostile_texts_do_not_get_in(text: str) -> None:
         {"scratch": folder},
         {"name": text},
         {"mrenclave": text},
+        {"tolerance": Tolerance((text,))},
+        {"tolerance": Tolerance(advisories=(text,))},
     ):
         with pytest.raises(ExecutorOptionInvalid):
             SconeSession(**{**vars(SESSION), **changes}).text()
@@ -168,12 +183,15 @@ def test_descriptions_need_no_tool() -> None:
     files = OcclumBuilder().describe({"memory": "8GiB"})
     assert set(files) == {"Occlum.json", "bom.yaml", "entry/enclave"}
     assert json.loads(files["Occlum.json"])["resource_limits"]["user_space_size"] == "9216MB"
-    assert set(SconeBuilder().describe({"program": "/usr/bin/python3"})) == {"session.yaml"}
+    scone = {"program": "/usr/bin/python3", "files": "/usr/lib/libbinary-fs.so"}
+    assert set(SconeBuilder().describe(scone)) == {"session.yaml"}
     for builder, settings in (
         (OcclumBuilder(), {"colour": "red"}),
         (SconeBuilder(), {}),
-        (SconeBuilder(), {"program": "python3"}),
-        (SconeBuilder(), {"program": "/bin/python3", "memory": "much"}),
+        (SconeBuilder(), {"program": "/usr/bin/python3"}),
+        (SconeBuilder(), {**scone, "program": "python3"}),
+        (SconeBuilder(), {**scone, "files": "/lib/a.so:/lib/b.so"}),
+        (SconeBuilder(), {**scone, "memory": "much"}),
     ):
         with pytest.raises(ExecutorOptionInvalid):
             builder.describe(settings)
