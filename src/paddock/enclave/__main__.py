@@ -6,7 +6,7 @@ import sys
 
 from paddock.contract.levels import LEVELS
 from paddock.contract.signing import SignedContract
-from paddock.enclave.boot import harden, take_channel
+from paddock.enclave.boot import harden, keep_to_channel, take_channel
 from paddock.enclave.events import EventWriter
 from paddock.enclave.launch import MAX_LAUNCH_BYTES, Launch, read_launch
 from paddock.enclave.run import open_contract, perform
@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     """
     locked = harden()
     source, sink = take_channel()
+    channel = keep_to_channel(source)
     events = EventWriter(sink)
     words = LastWords()
     launch: Launch | None = None
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     ready = get_warm() if arguments == ["--warm"] else None
     try:
         launch = read_launch(source.readline(MAX_LAUNCH_BYTES))
+        channel.launched()
         contract = open_contract(launch)
         events.phase("booted", memory_locked=locked)
         events.receipt(perform(launch, contract, events, words, ready))

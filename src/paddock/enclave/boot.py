@@ -5,12 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
+import signal
+import socket
+import stat
 import sys
+import threading
 from typing import BinaryIO
 
 _PR_SET_DUMPABLE = 4
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _MCL_CURRENT_AND_FUTURE = 3
+_LAUNCH_SECONDS, _UNANSWERED_MILLISECONDS = 60, 60_000
 
 
 def harden() -> bool:
@@ -45,3 +51,42 @@ def take_channel() -> tuple[BinaryIO, BinaryIO]:
     os.close(silence)
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives as long as we do
     return source, sink
+
+
+class Channel:
+    """What holds this process to whoever it was started for, where the channel is a socket; elsewhere nothing."""
+
+    def __init__(self, timed: bool) -> None:
+        self._timed = timed
+
+    def launched(self) -> None:
+        """The launch was read: it need not be waited for any more."""
+        if self._timed:
+            signal.alarm(0)
+
+
+def keep_to_channel(source: BinaryIO) -> Channel:
+    """Have this process end with its channel, where that is a socket: of systemd, which does not look after it (`paddock.executors.machine.units`).
+
+    The end of either direction is the end of the run. A connection on which no launch comes is not kept.
+
+    Args:
+        source: where the launch comes from.
+    """
+    descriptor = source.fileno()
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return Channel(timed=False)
+    with socket.socket(fileno=os.dup(descriptor)) as ours:
+        if ours.family in (socket.AF_INET, socket.AF_INET6):
+            # What was sent and is not taken in this time was sent to nobody.
+            ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MILLISECONDS)
+    threading.Thread(target=_end_with, args=(descriptor,), name="channel", daemon=True).start()
+    signal.alarm(_LAUNCH_SECONDS)  # nobody takes the signal: it ends the process
+    return Channel(timed=True)
+
+
+def _end_with(descriptor: int) -> None:
+    watched = select.poll()
+    watched.register(descriptor, select.POLLRDHUP)  # an error and the end of both directions are told in any case
+    watched.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
