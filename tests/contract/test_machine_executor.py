@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid, ImageInvalid
+from paddock.evidence.claims import registers_digest
 from paddock.executors import Executor, Launch, load_plugin
 from paddock.executors.machine import MachineBuilder, MachineExecutor, qemu
 from paddock.executors.machine.description import DISK, FACTS, KERNEL_IMAGE
+from paddock.executors.machine.executor import _reported
+from paddock.executors.machine.qemu import Kind
 from paddock.executors.supervision import Limits
 from paddock.testing.executor_suite import RUN, Behaviour, ExecutorSuite, Recorder
 from tests.contract.test_process_executor import PROGRAM
@@ -24,6 +27,7 @@ from tests.unit.executors.test_machine_image import facts
 
 _TOOLS = Path("/usr/bin/swtpm")
 _TPM = pytest.mark.skipif(not _TOOLS.exists(), reason="not installed: swtpm (Debian: apt-get install swtpm tpm2-tools)")
+MEASURED = registers_digest("tpm", {"sha256:00": "cd" * 32})
 _SMALL = Limits(line_bytes=100_000, events=200, grace_seconds=0.3, log_bytes=1000)
 _CHECKS = r"""
 import os, stat, sys
@@ -172,7 +176,7 @@ def test_a_measurement_is_that_of_the_shape_that_was_measured(tmp_path: Path) ->
     with pytest.raises(ExecutorFailed, match="without a reference"):
         MachineExecutor(attester="none", settings=chosen).measure()
     reference = {"firmware": "ab" * 32, "cores": 2, "memory_mib": 3072, "register_0": "cd" * 32}
-    value = facts(reference=reference, registers={"sha256:00": "cd" * 32}, measurement=f"sha256:{'ef' * 32}")
+    value = facts(reference=reference, registers={"sha256:00": "cd" * 32}, measurement=MEASURED)
     (tmp_path / "machine" / FACTS).write_text(json.dumps(value), encoding="utf-8")
     # The firmware that is there is another one than the one that was started for reference.
     with pytest.raises(ExecutorFailed, match="firmware"):
@@ -222,3 +226,17 @@ def test_the_relay_says_nothing_of_its_own() -> None:
     command = [sys.executable, "-I", "-S", str(qemu._RELAY), "127.0.0.1", "1"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 1)
+
+
+def test_a_build_says_what_other_kinds_of_machines_report_or_why_not(tmp_path: Path) -> None:
+    from tests.unit.executors import test_machine_tdx as tdx
+
+    image = machine(tmp_path / "machine")
+    (image / KERNEL_IMAGE).write_bytes(tdx.image())
+    (image / "firmware").write_bytes(tdx.tdvf())
+    notes = _reported(2, image, Kind.TDX, image / "firmware")
+    assert any(note.startswith("tdx, firmware: mrtd=") for note in notes)
+    assert any("rtmr0 is missing" in note for note in notes)
+    assert not any("measurement for contracts" in note for note in notes)
+    [note] = _reported(2, image, Kind.SEV_SNP, image / "firmware")
+    assert note.startswith("sev-snp: not computed")

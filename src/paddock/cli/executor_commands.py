@@ -10,8 +10,18 @@ import typer
 
 from paddock.attest import NO_ATTESTER
 from paddock.cli.options import JsonOption
-from paddock.cli.output import plain, say, say_json, table, working
-from paddock.executors import Buildable, Executor, load_plugin, make_executor, plugin_names, read_settings
+from paddock.cli.output import notice, plain, say, say_json, table, working
+from paddock.errors import ExecutorFailed
+from paddock.executors import (
+    Buildable,
+    Executor,
+    Registers,
+    TellsRegisters,
+    load_plugin,
+    make_executor,
+    plugin_names,
+    read_settings,
+)
 
 EXECUTORS, BUILDERS = "paddock.executors", "paddock.builders"
 executor = typer.Typer(no_args_is_help=True, help="What starts enclaves, and what must be built for it first.")
@@ -87,11 +97,39 @@ def executor_build(
 def executor_measure(name: NameArgument, option: OptionOption = None, json_output: JsonOption = False) -> None:
     """Say which measurement an enclave that is started this way reports: contracts name it.
 
+    Of machines it says which registers are behind it. Where one cannot be computed it says which ones are, and fails.
+
     Example: paddock executor measure gramine --option image=image
     """
+    made, told = _executor(name, option), None
     with working("measuring", quiet=json_output):
-        measurement = _executor(name, option).measure()
-    say_json({"executor": name, "measurement": measurement}) if json_output else say(measurement)
+        if isinstance(made, TellsRegisters):
+            told = made.registers()
+            measurement = None if told.missing else told.measurement()
+        else:
+            measurement = made.measure()
+    if json_output:
+        shown = {} if told is None else _facts_of(told)
+        say_json({"executor": name, "measurement": measurement, **shown})
+    elif told is not None:
+        _show_registers(told)
+    if measurement is None:
+        raise typer.Exit(ExecutorFailed.exit_code)
+    if not json_output:
+        say(measurement)
+
+
+def _facts_of(told: Registers) -> dict[str, Any]:
+    return {"provider": told.provider, "computed": dict(told.computed), "missing": dict(told.missing)}
+
+
+def _show_registers(told: Registers) -> None:
+    for register, value in sorted(told.computed.items()):
+        notice(f"{plain(told.provider)} {plain(register)} {value}")
+    for register, where in told.missing.items():
+        notice(f"[yellow]{plain(told.provider)} {plain(register)} is not computed: {plain(where)}[/]")
+    if told.missing:
+        notice("[yellow]There is no measurement without it.[/]")
 
 
 @executor.command("check")

@@ -7,7 +7,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from paddock.errors import ExecutorFailed
+from paddock.evidence.claims import registers_digest
 
 Json = dict[str, Any]
 OnEvent = Callable[[Json], None]
@@ -98,6 +101,44 @@ class Executor(Protocol):
 
     def status(self, execution: str) -> ExecutionState:
         """Whether it still runs."""
+
+
+@dataclass(frozen=True)
+class Registers:
+    """What hardware will say of an environment that an executor starts, as far as files tell it.
+
+    Args:
+        provider: of the evidence, e.g. `tdx`.
+        computed: registers by name, as hex.
+        missing: those that no file tells, by name, and where they come from.
+    """
+
+    provider: str
+    computed: Mapping[str, str]
+    missing: Mapping[str, str]
+
+    def measurement(self) -> str:
+        """The measurement over all of them (A-10).
+
+        Raises:
+            ExecutorFailed: some are missing.
+        """
+        if self.missing:
+            words = "; ".join(f"{name} ({where})" for name, where in self.missing.items())
+            raise ExecutorFailed(f"Not every register is computed. Missing: {words}.")
+        return registers_digest(self.provider, self.computed)
+
+
+@runtime_checkable
+class TellsRegisters(Protocol):
+    """An executor that can tell the registers behind its measurement, also where some are missing for one."""
+
+    def registers(self) -> Registers:
+        """The registers of what is started here.
+
+        Raises:
+            ExecutorFailed: it cannot tell any.
+        """
 
 
 @dataclass(frozen=True)

@@ -80,3 +80,23 @@ def test_building_refuses_settings_that_are_missing_twice_or_unknown(options: li
     given = [word for option in options for word in ("-o", option)]
     assert paddock_json("executor", "build", "toy", tmp_path / "here", *given).error == "E-RUN-29"
     assert not (tmp_path / "here").exists()
+
+
+def test_a_measurement_that_cannot_be_computed_in_full_is_not_shown_as_one(tmp_path: Path) -> None:
+    from tests.contract.test_machine_executor import machine
+    from tests.unit.executors.test_machine_tdx import image, tdvf
+
+    folder = machine(tmp_path / "machine")
+    (folder / "machine.efi").write_bytes(image())
+    (folder / "firmware").write_bytes(tdvf())
+    given = ["-o", f"machine={folder}", "-o", "kind=tdx", "-o", f"firmware={folder / 'firmware'}"]
+    done = paddock_json("executor", "measure", "confidential-vm", *given)
+    assert (done.code, done.json["measurement"], set(done.json["missing"])) == (4, None, {"rtmr0"})
+    shown = paddock("executor", "measure", "confidential-vm", *given)
+    assert (shown.code, shown.out) == (4, "")
+    whole = paddock_json("executor", "measure", "confidential-vm", *given, "-o", f"rtmr0={'ab' * 48}")
+    assert (whole.code, whole.json["missing"]) == (0, {})
+    registers = [f"{name}={value}" for name, value in whole.json["computed"].items()]
+    assert paddock_json("measure", "--registers", "tdx", *registers).json["measurement"] == whole.json["measurement"]
+    shown = paddock("executor", "measure", "confidential-vm", *given, "-o", f"rtmr0={'ab' * 48}")
+    assert shown.out == whole.json["measurement"] + "\n"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from paddock import walls
-from paddock.errors import ExecutorFailed, ImageInvalid, RuntimeIncomplete
+from paddock.errors import ExecutorFailed, ExecutorOptionInvalid, ImageInvalid, RuntimeIncomplete
 from paddock.evidence.claims import registers_digest
 from paddock.executors.machine import tree
 from paddock.executors.machine.archive import Entry, initial_file_system
@@ -24,7 +24,7 @@ from paddock.executors.machine.kernel import command_line
 from paddock.executors.machine.measured import check_reference, expected_registers, measurement
 from paddock.executors.machine.modules import find_modules, load_order, read_module
 from paddock.executors.machine.pe import image_digest, section, unified_kernel
-from paddock.executors.machine.units import UNITS
+from paddock.executors.machine.units import LISTEN, listens, units
 from paddock.executors.machine.verity import BLOCK_BYTES, append_tree
 
 FIRMWARE = "ab" * 32
@@ -325,15 +325,17 @@ def test_a_description_that_is_not_understood_is_refused(tmp_path: Path, changes
 # --- units ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("listen", [LISTEN, "tcp:5005"])
+def test_the_units_are_what_systemd_takes(tmp_path: Path, listen: str) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("systemd-analyze is not installed (Debian: apt-get install systemd)")
-    for name, text in UNITS.items():
+    made = units(listens(listen))
+    for name, text in made.items():
         # The interpreter is not at its place on this machine.
         (tmp_path / name).write_text(text.replace("/usr/lib/paddock/bin/python3", "/bin/true"), encoding="ascii")
     done = subprocess.run(
-        [tool, "verify", "--man=no", "--recursive-errors=no", *(str(tmp_path / name) for name in UNITS)],
+        [tool, "verify", "--man=no", "--recursive-errors=no", *(str(tmp_path / name) for name in made)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -341,7 +343,7 @@ def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
     )
     said = [line for line in (done.stdout + done.stderr).splitlines() if "paddock" in line]
     assert (done.returncode, said) == (0, [])
-    service = UNITS["paddock-enclave@.service"]
+    service = made["paddock-enclave@.service"]
     (tmp_path / "paddock-enclave@.service").write_text(service.replace("LimitCORE=0", "LimitCOREE=0"), encoding="ascii")
     done = subprocess.run(
         [tool, "verify", "--man=no", "--recursive-errors=no", str(tmp_path / "paddock-enclave@.service")],
@@ -351,3 +353,16 @@ def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
         check=False,
     )
     assert "LimitCOREE" in done.stderr
+
+
+def test_the_units_listen_where_they_are_told_and_keep_nothing_of_a_run() -> None:
+    assert "ListenStream=vsock::5005\n" in units(listens(LISTEN))["paddock-enclave.socket"]
+    made = units(listens("tcp:7000"))
+    assert "ListenStream=7000\n" in made["paddock-enclave.socket"]
+    assert {"Accept=yes", "KeepAlive=yes"} <= set(made["paddock-enclave.socket"].splitlines())
+    assert any(
+        line.startswith("TemporaryFileSystem=/dev/shm:") for line in made["paddock-enclave@.service"].splitlines()
+    )
+    for wrong in ("5005", "udp:5005", "vsock:0", "tcp:65536", "tcp:5005\nListenStream=1", ""):
+        with pytest.raises(ExecutorOptionInvalid):
+            listens(wrong)

@@ -14,7 +14,7 @@ from paddock.executors import Launch
 from paddock.executors.machine import qemu
 from paddock.executors.machine.qemu import Kind, Shape, Start, arguments
 from paddock.executors.machine.routes import Route, routed
-from paddock.executors.machine.settings import read_recipe, read_start
+from paddock.executors.machine.settings import StartSettings, read_recipe, read_start
 
 GOLDEN = Path(__file__).with_name("golden_machines")
 PLAIN = Shape(Kind.PLAIN, 2, 3072, "tcg", Path("/f/OVMF_CODE.fd"))
@@ -127,12 +127,17 @@ PLAIN_SETTINGS = {"machine": "/m", "kind": "plain"}
 
 def test_settings_are_read() -> None:
     start = read_start({**PLAIN_SETTINGS, "accelerator": "tcg", "memory": "2048", "cores": "1"})
+    assert isinstance(start, StartSettings)
     assert (start.machine, start.tpm, start.attester) == (Path("/m"), Path("/m/tpm"), None)
     assert (start.shape.memory_mib, start.shape.cores, start.shape.accelerator) == (2048, 1, "tcg")
     start = read_start(
         {"machine": "/m", "kind": "sev-snp", "c-bit": "51", "reduced-bits": "1", "attester": "sev-guest"}
     )
+    assert isinstance(start, StartSettings)
     assert (start.tpm, start.attester, start.shape.c_bit) == (None, "sev-guest", 51)
+    start = read_start({"machine": "/m", "kind": "tdx", "td-report": "1.5", "rtmr0": "AB" * 48})
+    assert isinstance(start, StartSettings)
+    assert (start.service_td, start.told) == (True, {"rtmr0": "ab" * 48})
     recipe = read_recipe({"kernel": "/k", "modules": "/l", "reference": "no"})
     assert recipe.shape is None
     assert recipe.compression == "zstd"
@@ -146,6 +151,13 @@ def test_settings_are_read() -> None:
         {"machine": "/m"},
         {"kind": "plain"},
         {**PLAIN_SETTINGS, "kind": "sev"},
+        {**PLAIN_SETTINGS, "rtmr0": "ab" * 48},
+        {**PLAIN_SETTINGS, "td-report": "1.0"},
+        {**PLAIN_SETTINGS, "address": "vsock:3:5005"},
+        {"machine": "/m", "kind": "tdx", "td-report": "2.0"},
+        {"machine": "/m", "kind": "tdx", "rtmr0": "ab" * 32},
+        {"machine": "/m", "kind": "tdx", "rtmr1": "xy" * 48},
+        {"machine": "/m", "kind": "sev-snp", "rtmr2": "ab" * 48},
         {**PLAIN_SETTINGS, "memory": "1"},
         {**PLAIN_SETTINGS, "memory": "²"},
         {**PLAIN_SETTINGS, "cores": "0"},

@@ -1,4 +1,4 @@
-"""The executor `confidential-vm`: one machine for each run, started by QEMU, gone with the run."""
+"""The executor `confidential-vm`: one machine for each run, started by QEMU, gone with the run; or a machine that systemd serves."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ from pathlib import Path
 
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
 from paddock.executors.command import Command, CommandExecutor, environment
-from paddock.executors.executor import Built, Launch, OnEvent
+from paddock.executors.executor import Built, Launch, OnEvent, Registers
 from paddock.executors.machine.description import DISK, FACTS, KERNEL_IMAGE, PACKAGES, File, read_machine
 from paddock.executors.machine.image import TPM, build_machine
 from paddock.executors.machine.measured import BANK, QUOTED
-from paddock.executors.machine.qemu import Kind, Start, arguments
+from paddock.executors.machine.qemu import Kind, Shape, Start, arguments
 from paddock.executors.machine.routes import Route, routed
-from paddock.executors.machine.settings import BUILD, read_recipe, read_start
+from paddock.executors.machine.served import ServedSettings, check_served, served_command
+from paddock.executors.machine.settings import (
+    BUILD,
+    START,
+    StartSettings,
+    firmwares,
+    read_listen,
+    read_recipe,
+    read_start,
+)
+from paddock.executors.machine.sev_snp import snp_registers
+from paddock.executors.machine.tdx import tdx_registers
 from paddock.executors.machine.tpm import check_tpm, start_tpm
-from paddock.executors.machine.units import UNITS
+from paddock.executors.machine.units import NAMES, units
 from paddock.executors.supervision import Limits
 
 _NO_ATTESTER = "none"
@@ -27,6 +38,8 @@ _TPM_INSIDE = f"tpm:tcti=device:/dev/tpmrm0;pcrs={BANK}:{','.join(map(str, QUOTE
 
 class MachineExecutor(CommandExecutor):
     """Starts one machine for each run: of Intel TDX, of AMD SEV-SNP, or a plain one with a TPM.
+
+    Or it starts none, and connects to one where systemd serves the enclave (`served`).
 
     Args:
         attester: must be `none`: a machine is attested by what is inside it.
@@ -39,6 +52,7 @@ class MachineExecutor(CommandExecutor):
     """
 
     isolated = True
+    SETTINGS = START
 
     def __init__(
         self,
@@ -60,11 +74,14 @@ class MachineExecutor(CommandExecutor):
     def prepare(self) -> None:
         """See `Executor.prepare`."""
         chosen = self._settings
+        if isinstance(chosen, ServedSettings):
+            check_served(chosen.address)
+            return
         read_machine(chosen.machine)
         for file in (chosen.machine / KERNEL_IMAGE, chosen.machine / DISK, chosen.shape.firmware):
             if not os.access(file, os.R_OK):
                 raise ExecutorFailed(f"{file} is not there, or not for this user.")
-        self._program()
+        _program(chosen)
         if chosen.shape.accelerator == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
             raise ExecutorFailed(
                 "/dev/kvm is not there, or not for this user: a plain machine can be emulated (accelerator=tcg)."
@@ -75,14 +92,25 @@ class MachineExecutor(CommandExecutor):
         arguments(chosen.shape, Start(chosen.qemu, chosen.machine / KERNEL_IMAGE, chosen.machine / DISK, placeholder))
 
     def measure(self) -> str:
-        """See `Executor.measure`. Only of a plain machine of the shape that was started for reference."""
-        chosen, machine = self._settings, read_machine(self._settings.machine)
-        if chosen.shape.kind is not Kind.PLAIN:
+        """See `Executor.measure`. Of a plain machine only where one of its shape was started for reference."""
+        return self.registers().measurement()
+
+    def registers(self) -> Registers:
+        """See `TellsRegisters.registers`."""
+        chosen = self._settings
+        if isinstance(chosen, ServedSettings):
             raise ExecutorFailed(
-                "What a machine of that kind reports is told by its vendor's tools: docs/executors/confidential-vm.md."
+                "What starts that machine is not at hand: its registers are in its evidence (paddock evidence show)."
             )
+        if chosen.shape.kind is Kind.PLAIN:
+            return self._plain(chosen)
+        read_machine(chosen.machine)
+        return _encrypted(chosen)
+
+    def _plain(self, chosen: StartSettings) -> Registers:
+        machine = read_machine(chosen.machine)
         made = machine.reference
-        if made is None or machine.measurement is None:
+        if made is None or machine.registers is None:
             raise ExecutorFailed("It was built without a reference boot.")
         if (made.cores, made.memory_mib) != (chosen.shape.cores, chosen.shape.memory_mib):
             raise ExecutorFailed(
@@ -90,10 +118,12 @@ class MachineExecutor(CommandExecutor):
             )
         if File.of(chosen.shape.firmware).sha256 != made.firmware:
             raise ExecutorFailed("The reference boot was of another firmware.")
-        return machine.measurement
+        return Registers("tpm", machine.registers, {})
 
     def start(self, launch: Launch, on_event: OnEvent) -> str:
         """See `Executor.start`."""
+        if isinstance(self._settings, ServedSettings):  # it has a network of its own
+            return super().start(launch, on_event)
         told = routed(launch)
         with self._ways_lock:
             self._ways[launch.run] = told.routes
@@ -102,12 +132,14 @@ class MachineExecutor(CommandExecutor):
     def command(self, launch: Launch) -> Command:
         """See `CommandExecutor.command`."""
         chosen = self._settings
+        if isinstance(chosen, ServedSettings):
+            return served_command(chosen, launch)
         read_machine(chosen.machine)
         with self._ways_lock:
             routes = self._ways.pop(launch.run)
         running = None if chosen.tpm is None else start_tpm(chosen.tpm)
         start = Start(
-            program=self._program(),
+            program=_program(chosen),
             kernel_image=chosen.machine / KERNEL_IMAGE,
             disk=chosen.machine / DISK,
             tpm=None if running is None else running.socket,
@@ -118,11 +150,22 @@ class MachineExecutor(CommandExecutor):
             return Command(arguments(chosen.shape, start), environment(None), attester)
         return Command(arguments(chosen.shape, start), environment(None), attester, running.end)
 
-    def _program(self) -> str:
-        found = shutil.which(self._settings.qemu)
-        if found is None:
-            raise ExecutorFailed(f"{self._settings.qemu} is not installed (Debian: apt-get install qemu-system-x86).")
-        return found
+
+def _program(chosen: StartSettings) -> str:
+    found = shutil.which(chosen.qemu)
+    if found is None:
+        raise ExecutorFailed(f"{chosen.qemu} is not installed (Debian: apt-get install qemu-system-x86).")
+    return found
+
+
+def _encrypted(chosen: StartSettings) -> Registers:
+    image, firmware = chosen.machine / KERNEL_IMAGE, chosen.shape.firmware
+    if chosen.shape.kind is Kind.SEV_SNP:
+        return snp_registers(image, firmware, chosen.shape.cores)
+    try:
+        return tdx_registers(image.read_bytes(), firmware.read_bytes(), service_td=chosen.service_td, told=chosen.told)
+    except OSError as error:
+        raise ExecutorFailed("Kernel image or firmware cannot be read.") from error
 
 
 class MachineBuilder:
@@ -133,18 +176,36 @@ class MachineBuilder:
 
     def describe(self, settings: Mapping[str, str]) -> Mapping[str, str]:
         """See `Buildable.describe`."""
-        if settings:
+        if set(settings) - {"listen"}:
             read_recipe(settings)
-        return UNITS
+        return units(read_listen(settings))
 
     def build(self, folder: Path, settings: Mapping[str, str], said: Callable[[str], None]) -> Built:
         """See `Buildable.build`."""
-        machine, key = build_machine(read_recipe(settings), folder, said)
-        for name, text in UNITS.items():
+        recipe, served = read_recipe(settings), units(read_listen(settings))
+        machine, key = build_machine(recipe, folder, said)
+        for name, text in served.items():
             (folder / name).write_text(text, encoding="ascii")
         notes = [f'its TPM of software, for trust policies: [tpm] roots = ["{key}"]']
         if machine.reference is not None:
             notes.append(
                 f"the measurement is that of a plain machine with {machine.reference.cores} cores and {machine.reference.memory_mib} MiB"
             )
-        return Built([FACTS, PACKAGES, KERNEL_IMAGE, DISK, TPM, *UNITS], machine.measurement, notes)
+        for kind, firmware in firmwares(settings).items():
+            said(f"computing what a machine of {kind} reports")
+            notes += _reported(recipe.cores, folder, kind, firmware)
+        return Built([FACTS, PACKAGES, KERNEL_IMAGE, DISK, TPM, *NAMES], machine.measurement, notes)
+
+
+def _reported(cores: int, folder: Path, kind: Kind, firmware: Path) -> list[str]:
+    shape = Shape(kind, cores, 0, "kvm", firmware)
+    try:
+        told = _encrypted(StartSettings(folder, shape, "", None, None))
+    except ExecutorFailed as error:  # the machine is built
+        return [f"{kind}: not computed: {error.detail}"]
+    cores_of = f", {cores} cores" if kind is Kind.SEV_SNP else ""
+    about = f"{kind}{cores_of}, {firmware.name}"
+    notes = [f"{about}: {name}={value}" for name, value in told.computed.items()]
+    if told.missing:
+        return [*notes, *(f"{about}: {name} is missing: {where}" for name, where in told.missing.items())]
+    return [*notes, f"{about}: measurement for contracts: {told.measurement()}"]

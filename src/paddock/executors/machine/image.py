@@ -40,12 +40,14 @@ class Recipe:
         compression: of the disk: `lz4`, `zstd`, or `none`.
         shape: of the plain machine that is started for reference; None to start none.
         qemu: the program.
+        cores: of machines whose registers are computed.
     """
 
     kernel: KernelFiles
     compression: str
     shape: Shape | None
     qemu: str
+    cores: int
 
 
 def build_machine(recipe: Recipe, folder: Path, said: Callable[[str], None]) -> tuple[Machine, str]:

@@ -67,14 +67,26 @@ class KernelFiles:
         Raises:
             ExecutorFailed: it is no kernel.
         """
-        # Linux, Documentation/arch/x86/boot.rst: `HdrS` at 0x202, and at 0x20e where, behind 0x200, the release stands.
         with self.kernel.open("rb") as file:
-            head = file.read(1 << 16)
-        place = int.from_bytes(head[0x20E:0x210], "little") + 0x200
-        text = head[place : head.find(b"\0", place)]
-        if head[0x202:0x206] != b"HdrS" or not text:
-            raise ExecutorFailed(f"{self.kernel.name} is no kernel for x86_64 (bzImage).")
-        return text.split()[0].decode("ascii", "replace")
+            return kernel_release(file.read(1 << 16))
+
+
+def kernel_release(head: bytes) -> str:
+    """The release of a kernel, as its header says.
+
+    Args:
+        head: the kernel, or its first 64 KiB.
+
+    Raises:
+        ExecutorFailed: it is no kernel.
+
+    Source: Linux, Documentation/arch/x86/boot.rst: `HdrS` at 0x202, and at 0x20e where, behind 0x200, the release stands.
+    """
+    place = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+    words = head[place : head.find(b"\0", place)].split()
+    if head[0x202:0x206] != b"HdrS" or not words:
+        raise ExecutorFailed("It is no kernel for x86_64 (bzImage).")
+    return words[0].decode("ascii", "replace")
 
 
 def initial_files(files: KernelFiles) -> bytes:

@@ -26,7 +26,7 @@ FIRMWARE = "sha256:00"
 QUOTED = (0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14)
 """Firmware, its drivers, what it started, how it was configured, keys of secure boot, initial file system and command line, parts of
 the image. What nothing extends must stay zero: a stub that takes another command line from outside extends PCR 12."""
-_SEPARATOR = bytes(4)
+SEPARATOR = bytes(4)
 _GLOBAL = UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 _SECURITY = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
 _VARIABLES: Sequence[tuple[UUID, str, bytes]] = (
@@ -37,8 +37,8 @@ _VARIABLES: Sequence[tuple[UUID, str, bytes]] = (
     (_SECURITY, "dbx", b""),
 )
 _PARTS = (".linux", ".osrel", ".cmdline", ".initrd")
-_BOOT = b"Calling EFI Application from Boot Option"
-_LEAVING = (b"Exit Boot Services Invocation", b"Exit Boot Services Returned with Success")
+BOOT = b"Calling EFI Application from Boot Option"
+LEAVING = (b"Exit Boot Services Invocation", b"Exit Boot Services Returned with Success")
 
 
 def name_of(number: int) -> str:
@@ -57,20 +57,24 @@ def expected_registers(kernel_image: bytes, firmware: str) -> Mapping[str, str]:
         ExecutorFailed: it is no such image.
     """
     kernel, initrd = section(kernel_image, ".linux"), section(kernel_image, ".initrd")
-    command_line = section(kernel_image, ".cmdline").decode("utf-8")
-    separator = _digest(_SEPARATOR)
+    separator = _digest(SEPARATOR)
     measured: dict[int, list[bytes]] = {
         2: [separator],
         3: [separator],
-        4: [image_digest(kernel_image, BANK), _digest(_BOOT), separator, image_digest(kernel, BANK)],
-        5: [separator, *(_digest(each) for each in _LEAVING)],
+        4: [image_digest(kernel_image, BANK), _digest(BOOT), separator, image_digest(kernel, BANK)],
+        5: [separator, *(_digest(each) for each in LEAVING)],
         6: [separator],
         7: [*(_digest(_variable(*each)) for each in _VARIABLES), separator],
-        9: [_digest((command_line + "\0").encode("utf-16-le")), _digest(initrd)],
+        9: [_digest(command_line_event(kernel_image)), _digest(initrd)],
         11: [_digest(part) for name in _PARTS for part in (name.encode() + b"\0", section(kernel_image, name))],
     }
     values = {name_of(number): _extended(measured.get(number, [])).hex() for number in QUOTED}
     return MappingProxyType(values | {FIRMWARE: firmware})
+
+
+def command_line_event(kernel_image: bytes) -> bytes:
+    """What the kernel measures of its command line: the load options that the stub hands over."""
+    return (section(kernel_image, ".cmdline").decode("utf-8") + "\0").encode("utf-16-le")
 
 
 def check_reference(kernel_image: bytes, told: Mapping[int, str]) -> str:

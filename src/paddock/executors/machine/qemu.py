@@ -28,6 +28,8 @@ from paddock.executors.machine.routes import Route
 LAUNCH_PORT, EVENTS_PORT = "paddock.launch", "paddock.events"
 _RELAY = Path(__file__).with_name("relay.py")
 _QUOTES = re.compile(r"vsock:([0-9]{1,10}):([0-9]{1,5})|unix:(/[A-Za-z0-9_./-]{1,100})")
+SNP_PROCESSOR = "EPYC-v4"
+"""The model of a SEV-SNP machine's processor: it is part of what is measured."""
 _POLICY = 0x30000
 """Of SEV-SNP: bit 17 is always one, bit 16 allows two threads for each core. Not: debugging (19), migration (18)."""
 
@@ -149,7 +151,7 @@ def _processor(shape: Shape) -> list[str]:
     backend = f"memory-backend-memfd,id=ram,size={shape.memory_mib}M,share=on,prealloc=off"
     snp = f"sev-snp-guest,id=cvm,cbitpos={shape.c_bit},reduced-phys-bits={shape.reduced_bits},policy={_POLICY:#x},kernel-hashes=on"
     machine = "q35,confidential-guest-support=cvm,memory-backend=ram,vmport=off"
-    return ["-object", backend, "-object", snp, "-machine", machine, "-accel", "kvm", "-cpu", "EPYC-v4", *firmware]
+    return ["-object", backend, "-object", snp, "-machine", machine, "-accel", "kvm", "-cpu", SNP_PROCESSOR, *firmware]
 
 
 def _quotes(text: str) -> dict[str, str]:

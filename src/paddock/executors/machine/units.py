@@ -1,25 +1,32 @@
 """Units of systemd for a machine of one's own image: a cloud's confidential machine, which no QEMU of ours starts.
 
 Each connection starts a fresh enclave with the connection as its standard input and output: one launch in, events out, as from
-every executor. systemd does all the serving.
+every executor. systemd does all the serving; the enclave ends when its connection does, and systemd ends what is left.
 
 Source: systemd.socket(5), systemd.exec(5), systemd.service(5).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
-PORT = 5005
-_SOCKET = f"""[Unit]
+from paddock.errors import ExecutorOptionInvalid
+
+LISTEN = "vsock:5005"
+_LISTEN = re.compile(r"(vsock|tcp):([0-9]{1,5})")
+_SOCKET = """[Unit]
 Description=Launches of Paddock enclaves
 
 [Socket]
-ListenStream=vsock::{PORT}
+ListenStream={listen}
 Accept=yes
 MaxConnections=4
-RemoveOnStop=no
+# Of TCP: a peer that is gone without a word is noticed.
+KeepAlive=yes
+KeepAliveTimeSec=30
+KeepAliveIntervalSec=10
+KeepAliveProbes=3
 
 [Install]
 WantedBy=sockets.target
@@ -45,6 +52,8 @@ NoNewPrivileges=no
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
+# Inputs that are staged in memory go with the run, however it ended.
+TemporaryFileSystem=/dev/shm:mode=1777,size=50%%,nr_inodes=1m
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectClock=yes
@@ -52,4 +61,25 @@ ProtectHostname=yes
 LockPersonality=yes
 SystemCallArchitectures=native
 """
-UNITS: Mapping[str, str] = MappingProxyType({"paddock-enclave.socket": _SOCKET, "paddock-enclave@.service": _SERVICE})
+NAMES = ("paddock-enclave.socket", "paddock-enclave@.service")
+
+
+def listens(text: str) -> str:
+    """What `ListenStream=` has for `vsock:PORT` or `tcp:PORT`.
+
+    Raises:
+        ExecutorOptionInvalid: it is neither.
+    """
+    match = _LISTEN.fullmatch(text)
+    if match is None or not 0 < int(match[2]) < 1 << 16:
+        raise ExecutorOptionInvalid("'listen' reads vsock:PORT or tcp:PORT.")
+    return f"vsock::{int(match[2])}" if match[1] == "vsock" else str(int(match[2]))
+
+
+def units(listen: str) -> Mapping[str, str]:
+    """The units, by name.
+
+    Args:
+        listen: see `listens`.
+    """
+    return dict(zip(NAMES, (_SOCKET.format(listen=listen), _SERVICE), strict=True))
