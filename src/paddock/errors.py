@@ -755,6 +755,13 @@ class ExecutorFailed(Unavailable):
     action = "Have the operator run paddock doctor on that machine, then ask for the run again."
 
 
+class ContractTooLarge(Misconfigured):
+    """The contract allows more than the environment that was built for its runs can hold."""
+
+    code = "E-RUN-33"
+    action = "Have the operator build a larger one (a new one has a measurement of its own), or sign a contract that allows less."
+
+
 class EngineBusy(Unavailable):
     """The engine's queue is full."""
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paddock.errors import ExecutorFailed, ExecutorOptionInvalid, ImageInvalid
+from paddock.errors import ContractTooLarge, ExecutorFailed, ExecutorOptionInvalid, ImageInvalid
 from paddock.executors import Executor, make_executor
 from paddock.executors.gramine.build import GramineBuilder, signing_steps
 from paddock.executors.gramine.executor import GramineDirectExecutor, GramineExecutor
 from paddock.executors.gramine.folder import EXPANDED, SIGNATURE, SIGNED, TEMPLATE
+from paddock.executors.gramine.manifest import THREAD_BYTES
 from paddock.executors.image import ENCLAVE, Listing
-from paddock.testing.contracts import Participant, proposal
 from paddock.testing.executor_suite import Behaviour, ExecutorSuite, Recorder, launch
-from tests.contract.test_occlum_executor import LIMITS
+from tests.contract.test_occlum_executor import LIMITS, of
 from tests.contract.test_process_executor import PROGRAM, SMALL
 from tests.fixtures.gramine import gramine, options, small_listing
 from tests.fixtures.stand_in.gramine_tools import Installation, run
@@ -164,17 +163,53 @@ def test_settings_that_cannot_hold_are_refused(name: str, attester: str, setting
         make_executor(name, attester=attester, settings=settings)
 
 
-def test_a_contract_that_needs_more_memory_than_the_enclave_has_is_not_started(image: Path) -> None:
-    executor = GramineExecutor(attester="none", settings={"image": str(image)})
-    for asked, starts in ((7 << 30, True), ((7 << 30) + 1, False)):
-        terms = {"limits": {**LIMITS, "memory_bytes": asked}}
-        told = replace(launch(), contract=proposal([Participant.generate("north")], terms).to_dict())
-        if starts:
-            executor.command(told)
-        else:
-            with pytest.raises(ExecutorFailed, match="memory"):
-                executor.command(told)
-    executor.command(launch())  # one that cannot be read is for the enclave to refuse
+_ROOM = (7 << 30) - 272 * THREAD_BYTES  # of the 8 GiB that 4 GiB, 1 GiB of scratch files and 256 threads lead to
+
+
+@pytest.mark.parametrize("kind", [GramineExecutor, GramineDirectExecutor])
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"memory_bytes": _ROOM - (1 << 20)}, None),
+        ({"memory_bytes": _ROOM - (1 << 20) + 1}, f"{_ROOM + 1} signed, room for {_ROOM}.*measured: build"),
+        ({"scratch_bytes": _ROOM - (1 << 30)}, None),
+        ({"scratch_bytes": _ROOM - (1 << 30) + 1}, f"limits.scratch_bytes together: {_ROOM + 1} signed"),
+        ({"processes": 256}, None),
+        ({"processes": 257}, "limits.processes: 257 signed, room for 256.*'threads'"),
+    ],
+)
+def test_a_contract_that_allows_more_than_the_enclave_holds_is_not_started(
+    image: Path, kind: type[GramineExecutor], limits: dict[str, int], words: str | None
+) -> None:
+    executor = kind(attester="none", settings={"image": str(image)})
+    with contextlib.nullcontext() if words is None else pytest.raises(ContractTooLarge, match=words):
+        executor.command(of({**LIMITS, **limits}))
+
+
+def test_a_contract_that_cannot_be_read_is_for_the_enclave_to_refuse(image: Path) -> None:
+    GramineExecutor(attester="none", settings={"image": str(image)}).command(launch())
+
+
+def test_with_edmm_threads_take_of_the_memory_and_have_no_number(image: Path, tmp_path: Path) -> None:
+    text = (image / SIGNED).read_text(encoding="utf-8")
+    text = text.replace("max_threads = 272", "max_threads = 16").replace("edmm_enable = false", "edmm_enable = true")
+    (tmp_path / SIGNED).write_text(text, encoding="utf-8")
+    executor = GramineExecutor(attester="none", settings={"image": str(tmp_path)})
+    room = (7 << 30) - (16 + 1000) * THREAD_BYTES - (1 << 20)
+    executor.command(of({**LIMITS, "processes": 1000, "memory_bytes": room}))
+    with pytest.raises(ContractTooLarge, match=r"limits\.memory_bytes"):
+        executor.command(of({**LIMITS, "processes": 1001, "memory_bytes": room}))
+
+
+@pytest.mark.parametrize("wrong", ["max_threads = 272", "edmm_enable = false", 'enclave_size = "8192M"'])
+def test_a_manifest_that_does_not_say_how_large_it_is_is_refused(image: Path, tmp_path: Path, wrong: str) -> None:
+    text = (image / SIGNED).read_text(encoding="utf-8")
+    assert wrong in text
+    name = wrong.partition(" ")[0]
+    for instead in ("", f"{name} = []"):
+        (tmp_path / SIGNED).write_text(text.replace(wrong, instead), encoding="utf-8")
+        with pytest.raises(ImageInvalid):
+            GramineExecutor(attester="none", settings={"image": str(tmp_path)}).command(launch())
 
 
 def test_the_measurement_is_what_keepers_find_in_its_evidence(image: Path, installed: Installation) -> None:

@@ -9,19 +9,24 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paddock.errors import ExecutorFailed, ExecutorOptionInvalid, ImageInvalid
+from paddock.contract.draft import DEFAULT_MEMORY_BYTES, DEFAULT_PROCESSES, DEFAULT_SCRATCH_BYTES
+from paddock.errors import ContractTooLarge, ExecutorFailed, ExecutorOptionInvalid, ImageInvalid
 from paddock.evidence.claims import registers_digest
 from paddock.executors import Executor, Launch, load_plugin
+from paddock.executors.command import CommandExecutor
 from paddock.executors.machine import MachineBuilder, MachineExecutor, qemu
 from paddock.executors.machine.description import DISK, FACTS, KERNEL_IMAGE
 from paddock.executors.machine.executor import _reported
 from paddock.executors.machine.qemu import Kind
+from paddock.executors.machine.settings import StartSettings, read_start
 from paddock.executors.supervision import Limits
 from paddock.testing.executor_suite import RUN, Behaviour, ExecutorSuite, Recorder
+from tests.contract.test_occlum_executor import LIMITS, of
 from tests.contract.test_process_executor import PROGRAM
 from tests.unit.executors.test_machine_image import facts
 
@@ -171,11 +176,45 @@ def test_a_store_in_a_folder_is_refused_before_anything_starts(tmp_path: Path) -
         executor.start(launch("folder:/store"), Recorder())
 
 
+_ROOM = 1792 << 20  # of the 3 GiB of a machine
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"memory_bytes": _ROOM - (1 << 20)}, None),
+        ({"memory_bytes": _ROOM - (1 << 20) + 1}, f"{_ROOM + 1} signed, room for {_ROOM}.*larger 'memory'"),
+        ({"scratch_bytes": _ROOM - (1 << 30) + 1}, f"limits.scratch_bytes together: {_ROOM + 1} signed"),
+        ({"processes": 23_552}, None),
+        ({"processes": 23_553}, "limits.processes: 23553 signed, room for 23552"),
+    ],
+)
+def test_a_contract_that_allows_more_than_a_machine_holds_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], words: str | None
+) -> None:
+    started: list[Launch] = []
+    monkeypatch.setattr(CommandExecutor, "start", lambda _self, told, _on_event: started.append(told))
+    executor = MachineExecutor(attester="none", settings={**settings(tmp_path, "qemu"), "memory": "3072"})
+    told = replace(launch(), contract=of({**LIMITS, **limits}).contract)
+    with contextlib.nullcontext() if words is None else pytest.raises(ContractTooLarge, match=words):
+        executor.start(told, Recorder())
+    assert bool(started) == (words is None)
+
+
+def test_a_machine_without_a_word_holds_what_a_draft_allows_without_a_word(tmp_path: Path) -> None:
+    chosen = read_start(settings(tmp_path, "qemu"))
+    assert isinstance(chosen, StartSettings)
+    room = chosen.shape.room()
+    assert room.memory_bytes == DEFAULT_MEMORY_BYTES + DEFAULT_SCRATCH_BYTES
+    assert room.processes is not None
+    assert room.processes >= DEFAULT_PROCESSES
+
+
 def test_a_measurement_is_that_of_the_shape_that_was_measured(tmp_path: Path) -> None:
     chosen = settings(tmp_path, "qemu")
     with pytest.raises(ExecutorFailed, match="without a reference"):
         MachineExecutor(attester="none", settings=chosen).measure()
-    reference = {"firmware": "ab" * 32, "cores": 2, "memory_mib": 3072, "register_0": "cd" * 32}
+    reference = {"firmware": "ab" * 32, "cores": 2, "memory_mib": 6400, "register_0": "cd" * 32}
     value = facts(reference=reference, registers={"sha256:00": "cd" * 32}, measurement=MEASURED)
     (tmp_path / "machine" / FACTS).write_text(json.dumps(value), encoding="utf-8")
     # The firmware that is there is another one than the one that was started for reference.
@@ -185,7 +224,7 @@ def test_a_measurement_is_that_of_the_shape_that_was_measured(tmp_path: Path) ->
     value["reference"]["firmware"] = digest
     (tmp_path / "machine" / FACTS).write_text(json.dumps(value), encoding="utf-8")
     assert MachineExecutor(attester="none", settings=chosen).measure() == value["measurement"]
-    with pytest.raises(ExecutorFailed, match="2 cores and 3072"):
+    with pytest.raises(ExecutorFailed, match="2 cores and 6400"):
         MachineExecutor(attester="none", settings={**chosen, "cores": "4"}).measure()
 
 

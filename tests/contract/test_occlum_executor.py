@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
+from paddock.errors import ContractTooLarge, ExecutorFailed, ExecutorOptionInvalid
 from paddock.evidence.claims import registers_digest
 from paddock.executors import Executor, Launch, load_plugin
 from paddock.executors.occlum import OcclumExecutor
@@ -144,9 +144,21 @@ def test_a_contract_that_allows_more_than_the_image_holds_is_not_started(
 ) -> None:
     executor = occlum.executor(image)
     executor.command(of(LIMITS)).clear()
-    with pytest.raises(ExecutorFailed, match="built for"):
+    words = rf"limits\.{name}: {LIMITS[name] + 1} signed, room for {LIMITS[name]}\. .*measured: build"
+    with pytest.raises(ContractTooLarge, match=words):
         executor.start(of({**LIMITS, name: LIMITS[name] + 1}), Recorder())
     assert not list((occlum.folder / "runs").iterdir())
+
+
+@pytest.mark.parametrize("name", ["memory_bytes", "scratch_bytes", "threads"])
+@pytest.mark.parametrize("value", [None, "many", True])
+def test_an_image_that_does_not_say_what_it_holds_is_not_started(
+    occlum: Occlum, copy: Path, name: str, value: object
+) -> None:
+    note = json.loads((copy / "built.json").read_text(encoding="ascii"))
+    (copy / "built.json").write_text(json.dumps({**note, name: value}), encoding="ascii")
+    with pytest.raises(ExecutorFailed, match="damaged"):
+        occlum.executor(copy).start(of(LIMITS), Recorder())
 
 
 def test_what_is_missing_on_the_machine_is_said(occlum: Occlum, image: Path) -> None:

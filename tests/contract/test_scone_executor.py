@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
+from paddock.errors import ContractTooLarge, ExecutorFailed, ExecutorOptionInvalid
 from paddock.executors import Executor, load_plugin
 from paddock.executors.scone import SconeBuilder, SconeExecutor
 from paddock.testing.executor_suite import RUN, Behaviour, ExecutorSuite, Recorder, launch
@@ -118,7 +118,7 @@ def test_it_tells_no_measurement_for_contracts(scone: Scone, image: Path) -> Non
 
 
 def test_a_contract_that_allows_more_memory_is_not_started(scone: Scone, image: Path) -> None:
-    with pytest.raises(ExecutorFailed, match="memory"):
+    with pytest.raises(ContractTooLarge, match=r"limits\.memory_bytes: 1073741825 signed, room for 1073741824"):
         scone.executor(image).start(of({**LIMITS, "memory_bytes": (1 << 30) + 1}), Recorder())
 
 

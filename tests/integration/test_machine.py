@@ -147,7 +147,8 @@ def machines(built: Path, program: Path, tmp_path_factory: pytest.TempPathFactor
             stage = Stage(folder / name, program, executor="confidential-vm", executor_settings=chosen, trust=trust)
             stack.enter_context(stage)
             stage.engine.executor._log_folder = folder  # type: ignore[attr-defined]
-            proposal = stage.agree(level="L3", simulated="false", measurement=measurement, lease_seconds=SECONDS)
+            allowed = {"memory_bytes": 1 << 30, "scratch_bytes": 1 << 20, "lease_seconds": SECONDS}
+            proposal = stage.agree(level="L3", simulated="false", measurement=measurement, **allowed)
             running.append(Running(stage, stage.modelco.request_run(proposal.id), folder))
         yield Machines(*running)
 

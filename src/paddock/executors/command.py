@@ -82,6 +82,7 @@ class CommandExecutor(abc.ABC):
 
         Raises:
             ExecutorFailed: it cannot be made ready.
+            ContractTooLarge: what it would run in cannot hold what the contract allows.
         """
 
     def start(self, launch: Launch, on_event: OnEvent) -> str:

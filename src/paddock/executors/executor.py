@@ -93,7 +93,7 @@ class Executor(Protocol):
             The name by which `stop` and `status` know it.
 
         Raises:
-            ExecutorFailed: it did not start; then no event follows.
+            ExecutorFailed, ContractTooLarge: it did not start; then no event follows.
         """
 
     def stop(self, execution: str) -> None:

@@ -23,14 +23,16 @@ from paddock.executors.command import Command, CommandExecutor, environment
 from paddock.executors.executor import Launch
 from paddock.executors.occlum_build import CONFIGURATION, INSTANCE, NOTE, USUAL, find_occlum, print_mrenclave
 from paddock.executors.occlum_files import PROGRAM
+from paddock.executors.room import Room, check_room
 from paddock.executors.settings import check_settings
 from paddock.executors.supervision import Limits
-from paddock.executors.tools import asked_limits, read_object, run_folder
+from paddock.executors.tools import read_object, run_folder
 
 DEVICES = (Path("/dev/sgx_enclave"), Path("/dev/sgx/enclave"))
 ATTESTER = "occlum"
 _NO_ATTESTER = "none"
 _HARDWARE = "HW"
+_LARGER = "An enclave's size is measured: build one with larger 'memory', 'scratch' or 'threads'."
 _MRENCLAVE = re.compile(r"[0-9a-f]{64}")
 
 
@@ -93,7 +95,7 @@ class OcclumExecutor(CommandExecutor):
     def command(self, launch: Launch) -> Command:
         """See `CommandExecutor.command`."""
         self._check_image()
-        self._check_room(launch)
+        check_room(launch, self._room(), _LARGER)
         if self._runs is None:
             self._runs = Path(tempfile.mkdtemp(prefix="paddock-occlum-"))
         folder = run_folder(self._runs, launch)
@@ -141,20 +143,9 @@ class OcclumExecutor(CommandExecutor):
             raise ExecutorFailed(f"The image is built for the mode {mode[:10]!r} of SGX, which protects nothing.")
         return noted
 
-    def _check_room(self, launch: Launch) -> None:
-        limits = asked_limits(launch)
+    def _room(self) -> Room:
         noted = read_object(self._image / NOTE)
-        if limits is None:
-            return
-        asked = {
-            "memory_bytes": limits.memory_bytes,
-            "scratch_bytes": limits.scratch_bytes,
-            "threads": limits.processes,
-        }
-        for name, value in asked.items():
-            held = noted.get(name)
-            if not isinstance(held, int) or value > held:
-                raise ExecutorFailed(
-                    f"The contract allows {value} ({name}), and the image is built for {held}. "
-                    "An enclave's size is measured: build one of that size and name its measurement in a contract."
-                )
+        memory, scratch, threads = (noted.get(name) for name in ("memory_bytes", "scratch_bytes", "threads"))
+        if not (type(memory) is int and type(scratch) is int and type(threads) is int):
+            raise ExecutorFailed(f"{NOTE} is damaged.")
+        return Room(memory_bytes=memory, scratch_bytes=scratch, processes=threads)

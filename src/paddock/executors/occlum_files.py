@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from paddock.executors.room import OWN_THREADS
 from paddock.executors.texts import plain_environment, plain_path, plain_word
 
 RUNTIME = PurePosixPath("/paddock/runtime")
@@ -52,7 +53,7 @@ class OcclumImage:
         module: the module that is begun.
         memory_bytes: for a contract's `limits.memory_bytes`, at most.
         scratch_bytes: of files in memory.
-        threads: of all processes and threads.
+        threads: of a job, processes and threads together.
     """
 
     interpreter: str
@@ -71,7 +72,7 @@ class OcclumImage:
                     "user_space_size": _megabytes(self.memory_bytes + RUNTIME_BYTES),
                     "kernel_space_heap_size": _megabytes(self.scratch_bytes + KERNEL_BYTES),
                     "kernel_space_stack_size": _megabytes(_KERNEL_STACK),
-                    "max_num_of_threads": self.threads,
+                    "max_num_of_threads": self.threads + OWN_THREADS,
                 },
                 "process": {
                     "default_stack_size": _megabytes(_STACK),

@@ -25,12 +25,13 @@ from paddock.contract.draft import DEFAULT_MEMORY_BYTES
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
 from paddock.executors.command import Command, CommandExecutor, environment
 from paddock.executors.executor import Built, Launch
+from paddock.executors.room import ON_DISK, Room, check_room
 from paddock.executors.scone_image import NOTE, Note, SconeEnclave, ask_mrenclave
 from paddock.executors.scone_session import TOLERABLE, SconeSession, Tolerance
 from paddock.executors.settings import check_settings
 from paddock.executors.supervision import Limits
 from paddock.executors.texts import plain_address, plain_path, size
-from paddock.executors.tools import ASK_SECONDS, asked_limits, find_tool, read_object, run_folder, run_tool, unfinished
+from paddock.executors.tools import ASK_SECONDS, find_tool, read_object, run_folder, run_tool, unfinished
 
 SESSION = "session.yaml"
 ARGUMENTS = ("-I", "-m", "paddock.enclave")
@@ -152,11 +153,9 @@ class SconeExecutor(CommandExecutor):
         """See `CommandExecutor.command`."""
         note = self._note()
         enclave = note.enclave
-        limits = asked_limits(launch)
-        if limits is not None and limits.memory_bytes > enclave.memory_bytes:
-            raise ExecutorFailed(
-                f"The contract allows {limits.memory_bytes} bytes of memory, and the image is for {enclave.memory_bytes}."
-            )
+        # Scratch files lie on the host's disk, encrypted; SCONE's threads are its own, in the heap, and no number bounds them.
+        room = Room(memory_bytes=enclave.memory_bytes, scratch_bytes=ON_DISK, processes=None)
+        check_room(launch, room, "An enclave's size is measured: build one with larger 'memory'.")
         folder = run_folder(self._runs, launch)
         clear = partial(shutil.rmtree, folder, ignore_errors=True)
         try:

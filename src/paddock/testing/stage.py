@@ -17,6 +17,7 @@ from paddock.cli.policy_commands import allow_simulator, keeper_home
 from paddock.cli.services import hub_service, local_engine
 from paddock.cli.serving import hub_keys, serve_hub, serve_keeper
 from paddock.contract.asset import AssetKind
+from paddock.contract.draft import DEFAULT_MEMORY_BYTES, DEFAULT_SCRATCH_BYTES
 from paddock.contract.signing import Proposal
 from paddock.crypto.moment import write_moment
 from paddock.evidence.measurement import measure_runtime, runtime_stamp
@@ -35,6 +36,8 @@ parties = ["north", "modelco"]
 limits.lease_seconds = {lease_seconds}
 limits.attempts = {attempts}
 limits.checkpoint_seconds = {checkpoint_seconds}
+limits.memory_bytes = {memory_bytes}
+limits.scratch_bytes = {scratch_bytes}
 environment.simulated = {simulated}
 environment.measurements = {measurements}
 inputs.records.asset = "north/records"
@@ -153,6 +156,8 @@ class Stage:
             "lease_seconds": 30,
             "attempts": 3,
             "checkpoint_seconds": 1,
+            "memory_bytes": DEFAULT_MEMORY_BYTES,
+            "scratch_bytes": DEFAULT_SCRATCH_BYTES,
             "view": "auto",
             "simulated": "true",
             "measurements": '["this"]',

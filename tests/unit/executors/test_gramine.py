@@ -21,6 +21,7 @@ from paddock.executors.gramine.build import GramineBuilder
 from paddock.executors.gramine.folder import TEMPLATE
 from paddock.executors.gramine.manifest import (
     OVERHEAD_BYTES,
+    THREAD_BYTES,
     EnclaveDescription,
     TrustedFile,
     enclave_bytes,
@@ -46,6 +47,7 @@ DESCRIPTION = EnclaveDescription(
         TrustedFile('file:root/a "name" with\\signs', "0" * 64),
     ),
     memory_bytes=4 << 30,
+    scratch_bytes=1 << 30,
     threads=16,
     edmm=True,
 )
@@ -103,11 +105,18 @@ def test_the_schema_refuses_what_gramine_refuses(key: tuple[str, str], value: ob
         Manifest.model_validate(content)
 
 
-@given(st.integers(64 << 20, 1 << 40))
-def test_an_enclave_has_room_for_the_job_and_a_size_that_sgx_takes(memory: int) -> None:
-    size = enclave_bytes(memory)
+@given(st.integers(64 << 20, 1 << 40), st.integers(16, 4112))
+def test_an_enclave_has_room_for_the_job_and_a_size_that_sgx_takes(memory: int, threads: int) -> None:
+    size = enclave_bytes(memory, threads)
+    needed = memory + OVERHEAD_BYTES + threads * THREAD_BYTES
     assert size & (size - 1) == 0
-    assert memory + OVERHEAD_BYTES <= size < 2 * (memory + OVERHEAD_BYTES)
+    assert needed <= size < 2 * needed
+
+
+def test_what_is_built_without_a_word_holds_what_a_draft_allows_without_a_word() -> None:
+    for settings, threads in ((SETTINGS, 16), (SETTINGS | {"edmm": "no"}, 272)):
+        sgx = tomllib.loads(GramineBuilder().describe(settings)[TEMPLATE])["sgx"]
+        assert (sgx["max_threads"], sgx["enclave_size"]) == (threads, "8192M")
 
 
 @pytest.mark.parametrize(
@@ -120,9 +129,12 @@ def test_an_enclave_has_room_for_the_job_and_a_size_that_sgx_takes(memory: int) 
         {"memory": "63MiB"},
         {"memory": ""},
         {"edmm": "true"},
-        {"threads": "4"},
-        {"threads": "1e3"},
-        {"threads": "²²"},
+        {"threads": "64"},  # with EDMM there is no number of them
+        {"edmm": "no", "threads": "0"},
+        {"edmm": "no", "threads": "4097"},
+        {"edmm": "no", "threads": "1e3"},
+        {"edmm": "no", "threads": "²²"},
+        {"scratch": "0MiB"},
         {"gramine": "gramine"},
         {"debug": "yes"},
     ],

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from paddock.contract.draft import DEFAULT_PROCESSES, DEFAULT_SCRATCH_BYTES
 from paddock.errors import ExecutorOptionInvalid, ImageFailed
 from paddock.executors.command import environment
 from paddock.executors.executor import Built
 from paddock.executors.gramine.folder import EXPANDED, MANIFEST, SIGN, SIGNATURE, SIGNED, TEMPLATE, GramineFolder
-from paddock.executors.gramine.manifest import INSIDE, MIN_THREADS, EnclaveDescription, TrustedFile, write_manifest
+from paddock.executors.gramine.manifest import INSIDE, EnclaveDescription, TrustedFile, write_manifest
 from paddock.executors.image import (
     ENCLAVE,
     ROOT,
@@ -23,6 +24,7 @@ from paddock.executors.image import (
     start_environment,
     write_image,
 )
+from paddock.executors.room import OWN_THREADS
 from paddock.executors.settings import check_settings
 from paddock.executors.texts import count, plain_path, size
 from paddock.executors.tools import BUILD_SECONDS, run_tool, unfinished
@@ -30,7 +32,8 @@ from paddock.executors.tools import BUILD_SECONDS, run_tool, unfinished
 ETC = "etc"
 _GRAMINE = "/usr/lib/x86_64-linux-gnu/gramine"
 _MIN_MEMORY_BYTES, _MAX_MEMORY_BYTES = 64 << 20, 1 << 40
-_MAX_THREADS = 1024
+_MAX_THREADS = 4096
+_SCRATCH = f"{DEFAULT_SCRATCH_BYTES >> 20}MiB"
 _ETC = {
     # What the C library and Python look up; fixed, since the host's own are not to be believed.
     "group": "root:x:0:\n",
@@ -52,7 +55,9 @@ class GramineBuilder:
     settings: ClassVar[Mapping[str, str]] = {
         "memory": "What contracts may name as limits.memory_bytes at most, e.g. 4GiB. Required.",
         "edmm": "yes: memory is added as it is needed (SGX2, Linux 6.0); no: all at the start. Required.",
-        "threads": f"Slots for threads, {MIN_THREADS} to {_MAX_THREADS}; {MIN_THREADS} without a word.",
+        "scratch": f"What they may name as limits.scratch_bytes at most, in memory; {_SCRATCH} without a word.",
+        "threads": f"What they may name as limits.processes at most; {DEFAULT_PROCESSES} without a word. Not with edmm, "
+        "which adds threads as they are needed.",
         "gramine": f"Gramine's folder on the machines that run it; {_GRAMINE} without a word.",
         "key": f"Signing key: PEM, RSA of 3072 bits, exponent 3; the one that {SIGN} finds without a word.",
     }
@@ -106,7 +111,10 @@ def _description(settings: Mapping[str, str], trusted: tuple[TrustedFile, ...]) 
     memory = size("memory", settings["memory"])
     if not _MIN_MEMORY_BYTES <= memory <= _MAX_MEMORY_BYTES:
         raise ExecutorOptionInvalid("'memory' is a size from 64MiB to 1024GiB, e.g. 4GiB.")
-    threads = count("threads", settings.get("threads", str(MIN_THREADS)), MIN_THREADS, _MAX_THREADS)
+    edmm = settings["edmm"] == "yes"
+    if edmm and "threads" in settings:
+        raise ExecutorOptionInvalid("'threads' is for 'edmm=no': with EDMM threads are added as they are needed.")
+    threads = 0 if edmm else count("threads", settings.get("threads", str(DEFAULT_PROCESSES)), 1, _MAX_THREADS)
     runtime = PurePosixPath(gramine) / "runtime" / "glibc"
     inside = start_environment(INSIDE)
     return EnclaveDescription(
@@ -118,8 +126,9 @@ def _description(settings: Mapping[str, str], trusted: tuple[TrustedFile, ...]) 
         etc=ETC,
         trusted=(TrustedFile(f"file:{runtime}/"), *trusted),
         memory_bytes=memory,
-        threads=threads,
-        edmm=settings["edmm"] == "yes",
+        scratch_bytes=size("scratch", settings.get("scratch", _SCRATCH)),
+        threads=threads + OWN_THREADS,
+        edmm=edmm,
     )
 
 

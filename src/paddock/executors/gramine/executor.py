@@ -18,12 +18,14 @@ from paddock.executors.command import Command, CommandExecutor
 from paddock.executors.executor import Launch
 from paddock.executors.gramine.folder import APPLICATION, DIRECT, EXPANDED, PACKAGE, SGX, SIGNED, GramineFolder
 from paddock.executors.gramine.relay import Relay
+from paddock.executors.room import check_room
 from paddock.executors.settings import check_settings
 from paddock.executors.supervision import Limits
-from paddock.executors.tools import asked_limits, find_tool
+from paddock.executors.tools import find_tool
 
 _OWN, _NONE, _SOCKET = "gramine", "none", "unix:"
 DEVICE = Path("/dev/sgx_enclave")
+_LARGER = "An enclave's size is measured: build one with larger 'memory', 'scratch' or 'threads'."
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,15 +47,11 @@ class _Gramine(CommandExecutor):
     def prepare(self) -> None:
         """See `Executor.prepare`."""
         find_tool("", self.tool, PACKAGE)
-        self.folder.room_bytes(self.manifest)
+        self.folder.room(self.manifest)
 
     def command(self, launch: Launch) -> Command:
         """See `CommandExecutor.command`."""
-        limits, room = asked_limits(launch), self.folder.room_bytes(self.manifest)
-        if limits is not None and limits.memory_bytes > room:
-            raise ExecutorFailed(
-                f"The contract allows {limits.memory_bytes} bytes of memory; what was built has {room}."
-            )
+        check_room(launch, self.folder.room(self.manifest), _LARGER)
         return self.started((find_tool("", self.tool, PACKAGE), APPLICATION))
 
     @abc.abstractmethod

@@ -9,8 +9,9 @@ from typing import Any
 
 from paddock.errors import ImageInvalid, SigstructInvalid
 from paddock.evidence.claims import registers_digest
-from paddock.executors.gramine.manifest import OVERHEAD_BYTES
+from paddock.executors.gramine.manifest import OVERHEAD_BYTES, THREAD_BYTES
 from paddock.executors.gramine.sigstruct import BYTES, Sigstruct, read_sigstruct
+from paddock.executors.room import OWN_THREADS, Room
 
 APPLICATION = "paddock"
 TEMPLATE, EXPANDED = f"{APPLICATION}.manifest.template", f"{APPLICATION}.manifest"
@@ -31,8 +32,8 @@ class GramineFolder:
 
     path: Path
 
-    def room_bytes(self, manifest: str) -> int:
-        """What a job may use of memory in the enclave that a manifest describes.
+    def room(self, manifest: str) -> Room:
+        """What a job may use of the enclave that a manifest describes.
 
         Raises:
             ImageInvalid: there is none, or it is not understood.
@@ -40,11 +41,19 @@ class GramineFolder:
         try:
             with (self.path / manifest).open("rb") as file:
                 sgx: dict[str, Any] = tomllib.loads(file.read(_MAX_MANIFEST_BYTES).decode("utf-8"))["sgx"]
-            size = str(sgx["enclave_size"])
-            room = int(size.removesuffix("M")) * (1 << 20) - OVERHEAD_BYTES
+            threads, edmm = sgx["max_threads"], sgx["edmm_enable"]
+            if type(threads) is not int or type(edmm) is not bool:
+                raise TypeError
+            size = int(str(sgx["enclave_size"]).removesuffix("M")) << 20
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ImageInvalid(f"{manifest} is not there or is not understood.") from error
-        return room
+        return Room(
+            memory_bytes=size - OVERHEAD_BYTES - threads * THREAD_BYTES,
+            scratch_bytes=None,  # the manifest's tmpfs is memory of the enclave
+            # With EDMM Gramine makes a slot where none is free (its commit fa437cb); without, a thread does not start.
+            processes=None if edmm else threads - OWN_THREADS,
+            process_bytes=THREAD_BYTES if edmm else 0,
+        )
 
     def sigstruct(self) -> Sigstruct:
         """What the signed enclave is.

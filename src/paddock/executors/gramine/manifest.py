@@ -1,6 +1,6 @@
 """Gramine's manifest for the runtime image, from a typed description. Pure: values in, text out.
 
-Source: Gramine documentation 1.9, "Manifest syntax". Every key that the documentation calls insecure is left out, and so is
+Source: Gramine documentation 1.9, "Manifest syntax"; what a thread takes: its pal/src/host/linux-sgx/pal_linux_defs.h. Every key that the documentation calls insecure is left out, and so is
 `sgx.allowed_files`: nothing is read that is not hashed.
 """
 
@@ -17,8 +17,8 @@ INSIDE = PurePosixPath("/paddock")
 """Where the image is seen inside."""
 OVERHEAD_BYTES = 1 << 30
 """What interpreter, libraries and Gramine itself take of an enclave before a job begins."""
-MIN_THREADS = 16
-"""Gramine's own three, the interpreter's, those of keepers, leases and readers."""
+THREAD_BYTES = 360 << 10
+"""What a slot for a thread takes of an enclave: two saved states, control page, local storage, stack, signals' stack."""
 _PAGE_BYTES = 4096
 
 
@@ -46,6 +46,7 @@ class EnclaveDescription:
         image: URI of the folder that is seen at `/paddock`, without its scheme; likewise `etc` for `/etc`.
         trusted: every file that may be read.
         memory_bytes: what a contract's `limits.memory_bytes` may be at most.
+        scratch_bytes: likewise; scratch files lie in the enclave's memory.
         threads: slots for threads; with `edmm` more can be added while it runs.
         edmm: whether memory is added while it runs (SGX2, Linux 6.0).
     """
@@ -57,18 +58,19 @@ class EnclaveDescription:
     etc: str
     trusted: tuple[TrustedFile, ...]
     memory_bytes: int
+    scratch_bytes: int
     threads: int
     edmm: bool
 
 
-def enclave_bytes(memory_bytes: int) -> int:
+def enclave_bytes(job_bytes: int, threads: int) -> int:
     """The size of an enclave in which a job may use so much memory: a power of two, as SGX demands."""
-    return 1 << (memory_bytes + OVERHEAD_BYTES - 1).bit_length()
+    return 1 << (job_bytes + OVERHEAD_BYTES + threads * THREAD_BYTES - 1).bit_length()
 
 
 def write_manifest(description: EnclaveDescription) -> str:
     """The manifest as TOML. Gramine's tools add the digest of its own library OS."""
-    size = enclave_bytes(description.memory_bytes)
+    size = enclave_bytes(description.memory_bytes + description.scratch_bytes, description.threads)
     content: dict[str, Any] = {
         "libos": {"entrypoint": description.command[0]},
         "loader": {

@@ -30,6 +30,7 @@ from paddock.executors.machine.sev_snp import snp_registers
 from paddock.executors.machine.tdx import tdx_registers
 from paddock.executors.machine.tpm import check_tpm, start_tpm
 from paddock.executors.machine.units import NAMES, units
+from paddock.executors.room import check_room
 from paddock.executors.supervision import Limits
 
 _NO_ATTESTER = "none"
@@ -122,8 +123,9 @@ class MachineExecutor(CommandExecutor):
 
     def start(self, launch: Launch, on_event: OnEvent) -> str:
         """See `Executor.start`."""
-        if isinstance(self._settings, ServedSettings):  # it has a network of its own
+        if isinstance(self._settings, ServedSettings):  # it has a network and a size of its own
             return super().start(launch, on_event)
+        check_room(launch, self._settings.shape.room(), "Start machines with a larger 'memory'.")
         told = routed(launch)
         with self._ways_lock:
             self._ways[launch.run] = told.routes

@@ -24,8 +24,13 @@ from pathlib import Path
 
 from paddock.errors import ExecutorOptionInvalid
 from paddock.executors.machine.routes import Route
+from paddock.executors.room import Room
 
 LAUNCH_PORT, EVENTS_PORT = "paddock.launch", "paddock.events"
+OVERHEAD_BYTES = (1 << 30) + (256 << 20)
+"""What interpreter and PaddlePaddle, and kernel and first programs, take of a machine's memory beside a job."""
+_THREAD_BYTES = 128 << 10
+_MOST_PROCESSES = 32_768 - 1024
 _RELAY = Path(__file__).with_name("relay.py")
 _QUOTES = re.compile(r"vsock:([0-9]{1,10}):([0-9]{1,5})|unix:(/[A-Za-z0-9_./-]{1,100})")
 SNP_PROCESSOR = "EPYC-v4"
@@ -65,6 +70,19 @@ class Shape:
     quotes: str | None = None
     c_bit: int | None = None
     reduced_bits: int | None = None
+
+    def room(self) -> Room:
+        """What it holds of a contract's limits: everything but its disk, which is read-only, is memory.
+
+        Source: Linux 6.1, kernel/fork.c (set_max_threads: as many threads as an eighth of the memory has stacks of 16 KiB)
+        and include/linux/threads.h (PID_MAX_DEFAULT); the kernel's own and the supervisor's are left out.
+        """
+        memory = self.memory_mib << 20
+        return Room(
+            memory_bytes=memory - OVERHEAD_BYTES,
+            scratch_bytes=None,
+            processes=min(memory // _THREAD_BYTES - 1024, _MOST_PROCESSES),
+        )
 
 
 @dataclass(frozen=True)

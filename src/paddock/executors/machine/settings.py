@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paddock.contract.draft import DEFAULT_MEMORY_BYTES, DEFAULT_SCRATCH_BYTES
 from paddock.errors import ExecutorOptionInvalid
 from paddock.executors.machine.image import TPM, Recipe
 from paddock.executors.machine.kernel import KernelFiles
-from paddock.executors.machine.qemu import Kind, Shape
+from paddock.executors.machine.qemu import OVERHEAD_BYTES, Kind, Shape
 from paddock.executors.machine.served import ServedSettings, read_address
 from paddock.executors.machine.tdx import TOLD
 from paddock.executors.machine.units import LISTEN, listens
@@ -19,9 +20,11 @@ from paddock.executors.settings import check_settings
 FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 STUB = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 QEMU = "qemu-system-x86_64"
+_MEMORY_MIB = (DEFAULT_MEMORY_BYTES + DEFAULT_SCRATCH_BYTES + OVERHEAD_BYTES) >> 20
+"""What a draft allows that says nothing of it."""
 _SHAPE = {
     "cores": "of the machine's processor; 2 without a word",
-    "memory": "of the machine, in MiB; 3072 without a word",
+    "memory": f"of the machine, in MiB; {_MEMORY_MIB} without a word",
     "accelerator": "kvm or tcg (emulation); kvm without a word",
     "firmware": f"the file of OVMF; {FIRMWARE} without a word",
     "qemu": f"the program; {QEMU} without a word",
@@ -147,7 +150,7 @@ def _shape(settings: Mapping[str, str], kind: Kind) -> Shape:
     return Shape(
         kind=kind,
         cores=_number(settings, "cores", 2),
-        memory_mib=_number(settings, "memory", 3072),
+        memory_mib=_number(settings, "memory", _MEMORY_MIB),
         accelerator=_choice(settings, "accelerator", "kvm"),
         firmware=_path(settings, "firmware", FIRMWARE),
         quotes=settings.get("quotes"),
