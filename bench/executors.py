@@ -127,7 +127,6 @@ def _pool(repeat: int) -> list[Row]:
             (folder / name).mkdir()
             stages[name] = stack.enter_context(Stage(folder / name, program, executor_settings=settings))
         for level in ("L5", "L2"):
-            stages["warm"].engine.executor.prepare()  # as the engine does before each run
             contracts = {name: stage.agree(level=level, epochs=1, runs=100) for name, stage in stages.items()}
             taken: dict[str, list[float]] = {"cold": [], "warm": []}
             for _ in range(repeat):

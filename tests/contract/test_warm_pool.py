@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ _PROGRAM = (
         'print(json.dumps({"event": "receipt"}), flush=True)\n'
     ),
 )
+STORE = launch().store
 RUNS = ["0" * 31 + str(number) for number in range(4)]
 
 
@@ -56,7 +58,7 @@ def run(executor: ProcessExecutor, number: int) -> tuple[int, str]:
 
 
 def test_each_run_has_a_process_of_its_own_that_waited_for_it(executor: ProcessExecutor) -> None:
-    executor.prepare()
+    executor.get_warm(STORE)
     seen: set[int] = set()
     for number in range(3):
         until(executor.waiting)
@@ -67,9 +69,24 @@ def test_each_run_has_a_process_of_its_own_that_waited_for_it(executor: ProcessE
         seen.add(pid)
 
 
+def test_in_a_sandbox_each_waits_in_the_frame_of_its_store(tmp_path: Path) -> None:
+    executor = SandboxExecutor(attester="none", settings={"warm": "1"}, program=_PROGRAM)
+    try:
+        executor.get_warm(f"folder:{tmp_path}")
+        for store, waited in ((f"folder:{tmp_path}", True), ("http://127.0.0.1:1", False)):
+            until(executor.waiting)
+            (waiting,) = executor.waiting()
+            recorder = Recorder()
+            executor.start(replace(launch(RUNS[int(waited)]), store=store), recorder)
+            assert recorder.final()["event"] == "receipt"
+            assert (recorder.events[0]["detail"]["pid"] == waiting) is waited
+    finally:
+        executor.close()
+
+
 def test_without_the_setting_nobody_waits() -> None:
     executor = ProcessExecutor(attester="none", program=_PROGRAM)
-    executor.prepare()
+    executor.get_warm(STORE)
     run(executor, 0)
     time.sleep(0.3)
     assert executor.waiting() == []
@@ -79,7 +96,7 @@ def test_one_that_died_waiting_is_not_used(executor: ProcessExecutor) -> None:
     import os
     import signal
 
-    executor.prepare()
+    executor.get_warm(STORE)
     until(executor.waiting)
     (waiting,) = executor.waiting()
     os.kill(waiting, signal.SIGKILL)
@@ -89,7 +106,7 @@ def test_one_that_died_waiting_is_not_used(executor: ProcessExecutor) -> None:
 
 
 def test_those_that_wait_end_with_their_service(executor: ProcessExecutor) -> None:
-    executor.prepare()
+    executor.get_warm(STORE)
     until(executor.waiting)
     (waiting,) = executor.waiting()
     executor.close()

@@ -139,10 +139,14 @@ def hub_service(
         raise StoreUrlInvalid("Runs cannot see this hub's store and reach it through the hub: say where that is.")
     folder = folder.resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    address = store or store_address(folder)
+    told = gateway if through_hub and gateway is not None else address
+    if isinstance(engine.executor, CommandExecutor):
+        engine.executor.get_warm(told)
     return create_hub(
         HubConfig(
             database=f"sqlite:///{folder / 'hub.db'}",
-            store=store or store_address(folder),
+            store=address,
             gateway=gateway if through_hub else None,
             ledger_key=load_ledger_key(folder / "ledger.key"),
             origin="paddock/hub",

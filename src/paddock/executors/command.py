@@ -119,8 +119,15 @@ class CommandExecutor(abc.ABC):
         if not waited:
             execution.start(command.arguments, dict(command.environment))
 
-    def warm(self, command: Command) -> None:
-        """Have enclaves of this command waiting before the first run."""
+    def get_warm(self, store: str) -> None:  # noqa: B027 - most start what cannot wait, and have nothing to do
+        """Have enclaves waiting before the first run, where this executor keeps any. Called once, as the service starts.
+
+        Args:
+            store: address of the blobs that runs will be told, or of what stands before them.
+        """
+
+    def fill(self, command: Command) -> None:
+        """Start what is missing of enclaves that wait with this command."""
         self._pool.fill(tuple(command.arguments), dict(command.environment), command.folder)
 
     def waiting(self) -> list[int]:

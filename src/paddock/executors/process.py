@@ -78,10 +78,13 @@ class ProcessExecutor(CommandExecutor):
             raise ExecutorFailed("The executor 'process' needs Linux.")
         if not os.access(self._program[0], os.X_OK):
             raise ExecutorFailed("The Python interpreter cannot be run.")
-        self._get_warm()
 
-    def _get_warm(self) -> None:
-        self.warm(Command(self._program, environment(self._threads), self._attester))
+    def get_warm(self, store: str) -> None:
+        """See `CommandExecutor.get_warm`."""
+        self.fill(self._started(store))
+
+    def _started(self, store: str) -> Command:  # noqa: ARG002 - a plain process is started alike wherever its store is
+        return Command(self._program, environment(self._threads), self._attester)
 
     def measure(self) -> str:
         """See `Executor.measure`."""
@@ -99,6 +102,6 @@ class ProcessExecutor(CommandExecutor):
             raise ExecutorFailed("The runtime could not be measured.") from error
         return str(digest)
 
-    def command(self, launch: Launch) -> Command:  # noqa: ARG002 - every run is started alike
+    def command(self, launch: Launch) -> Command:
         """See `CommandExecutor.command`."""
-        return Command(self._program, environment(self._threads), self._attester)
+        return self._started(launch.store)

@@ -17,7 +17,6 @@ from typing import Any
 
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
 from paddock.executors.command import Command, environment
-from paddock.executors.executor import Launch
 from paddock.executors.process import ENCLAVE, MEASURE, WARM, ProcessExecutor
 from paddock.executors.settings import check_settings
 from paddock.executors.supervision import Limits
@@ -37,8 +36,7 @@ class SandboxExecutor(ProcessExecutor):
 
     Args:
         attester: as for `process`.
-        settings: `log-folder`: an existing folder that gets each run's stderr; `warm`: as for `process`, from the second run
-            on (the frame around an enclave names its store, which the first one tells).
+        settings: `log-folder`: an existing folder that gets each run's stderr; `warm`: as for `process`.
         program: as for `process`.
         measure_command: as for `process`.
         limits: as for `process`.
@@ -99,19 +97,12 @@ class SandboxExecutor(ProcessExecutor):
             raise ExecutorFailed(f"A trial said: {said}.")
         self._tried = True
 
-    def _get_warm(self) -> None:
-        """Not before the first run: what is around an enclave depends on where its store is."""
-
-    def command(self, launch: Launch) -> Command:
-        """See `CommandExecutor.command`."""
-        plain = super().command(launch)
-        store = launch.store.removeprefix("folder:") if launch.store.startswith("folder:/") else None
-        return Command(
-            self._framed(plain.arguments, () if store is None or not Path(store).is_dir() else (store,)),
-            plain.environment,
-            plain.attester,
-            plain.clear,
-        )
+    def _started(self, store: str) -> Command:
+        plain = super()._started(store)
+        # A store in a folder is what an enclave may write to; any other it reaches over the network.
+        folder = store.removeprefix("folder:") if store.startswith("folder:/") else None
+        writable = () if folder is None or not Path(folder).is_dir() else (folder,)
+        return Command(self._framed(plain.arguments, writable), plain.environment, plain.attester)
 
     def _framed(self, command: Sequence[str], writable: Iterable[str]) -> list[str]:
         return [sys.executable, "-I", "-S", str(_FRAME), json.dumps(self._plan(command, writable)), *command]
