@@ -262,7 +262,7 @@ def simulated_as_hardware(ground: Ground) -> str:
     "a simulator of the host's own",
     what="The host makes a simulator's key and signs evidence under the key id of the one that the keeper trusts.",
     stops="The signature is verified by the keys that the keeper's trust policy names; a key id proves nothing.",
-    enforced=("evidence.providers.simulated",),
+    enforced=("evidence.providers.statement",),
     rules=("A-2", "A-8"),
     threats=(10, 11),
     codes=(EvidenceNotTrusted,),

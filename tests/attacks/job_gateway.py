@@ -21,7 +21,7 @@ from paddock.errors import (
     OutputTooLarge,
     ScriptFailed,
 )
-from paddock.gateway import frames, messages, receiving
+from paddock.gateway import messages, receiving, strict
 from paddock.gateway.frames import Kind, Link
 from paddock.gateway.receiving import Intake, Outputs
 from paddock.gateway.supervisor import Supervisor
@@ -248,10 +248,10 @@ def checkpoint_flood(ground: Ground) -> str:
     "a message with two meanings",
     what="A job names an output twice in one message, for two readers to read differently.",
     stops="A message has exactly its members, each once.",
-    enforced=("gateway.frames", "gateway.messages"),
+    enforced=("gateway.strict", "gateway.messages"),
     rules=("W-13",),
     codes=(GatewayBreached,),
-    off=lambda: instead(frames, "_unique", dict),
+    off=lambda: instead(strict, "_unique", dict),
     **_GATEWAY,
 )
 def two_readings(ground: Ground) -> str:

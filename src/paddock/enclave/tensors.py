@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paddock.errors import OutputRefused
+from paddock.gateway.strict import read_strictly
 
 _SIZE_BYTES = 8
 _MAX_HEADER_BYTES = 4 << 20
@@ -50,8 +51,8 @@ def check_tensors(content: bytes, name: str) -> Mapping[str, TensorForm]:
         raise OutputRefused(f"{name} has no header of tensors.")
     raw = content[_SIZE_BYTES : _SIZE_BYTES + length]
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        header = read_strictly(raw)
+    except ValueError:
         raise OutputRefused(f"{name} has a header that is no strict JSON.") from None
     if not isinstance(header, dict):
         raise OutputRefused(f"{name} has a header that lists no tensors.")
@@ -87,10 +88,3 @@ def _row(tensor: str, row: Any, name: str) -> tuple[TensorForm, int, int]:
 
 def _numbers(value: Any) -> bool:
     return isinstance(value, list) and all(type(each) is int and 0 <= each < 1 << 53 for each in value)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name twice")
-    return found

@@ -17,6 +17,7 @@ from typing import Any
 from paddock.enclave.tensors import TensorForm, check_tensors
 from paddock.errors import OutputRefused
 from paddock.gateway.messages import is_number
+from paddock.gateway.strict import read_strictly
 from paddock.jobs.inputs import json_file
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
@@ -148,8 +149,8 @@ def _json(path: str, content: bytes) -> Any:
     if len(content) > _MAX_JSON_BYTES:
         raise OutputRefused(f"{path} has {len(content)} bytes; at most {_MAX_JSON_BYTES} of numbers are read.")
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        return read_strictly(content)
+    except ValueError:
         raise OutputRefused(f"{path} is no strict JSON.") from None
 
 
@@ -186,14 +187,3 @@ def _preprocessing(content: bytes, strict: Strictness) -> bytes:
     if json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() != content:
         raise OutputRefused(f"{_PREPROCESSING} is not in its one form.")
     return content
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name twice")
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(name)

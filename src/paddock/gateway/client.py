@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from paddock.errors import GatewayBreached, PaddockError
-from paddock.gateway.frames import PIECE_BYTES, Buffer, Kind, Link, write_json
+from paddock.gateway.frames import PIECE_BYTES, Kind, Link, write_json
 from paddock.gateway.messages import VERSION, Page, Task, read
+from paddock.gateway.strict import Buffer
 from paddock.jobs.api import Content, Progress
 
 _LIST = struct.Struct(">IQ")

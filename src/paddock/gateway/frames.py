@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paddock.errors import GatewayBreached, JobEnded
+from paddock.gateway.strict import Buffer, read_strictly
 
 _HEAD = struct.Struct(">BI")
 _WAIT_SECONDS = 0.2
@@ -65,8 +66,6 @@ MOST_BYTES = {
     Kind.ANSWER: 1,
 }
 """Of each kind's payload; what would be longer is refused by its head, before any of it is taken."""
-
-Buffer = bytes | bytearray | memoryview
 
 
 class Link:
@@ -173,20 +172,9 @@ def read_json(content: Buffer) -> dict[str, Any]:
     """
     # W-13
     try:
-        value = json.loads(bytes(content).decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = read_strictly(content)
+    except ValueError:
         raise GatewayBreached("A message that is not strict JSON.") from None
     if not isinstance(value, dict):
         raise GatewayBreached("A message that is no JSON object.")
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name twice")
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(name)

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from paddock.errors import GatewayBreached
-from paddock.gateway.frames import Buffer, read_json
+from paddock.gateway.frames import read_json
+from paddock.gateway.strict import Buffer
 
 VERSION: Literal["paddock/gateway/v1"] = "paddock/gateway/v1"
 MAX_PATH_BYTES = 512

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from paddock.errors import GatewayBreached, OutputTooLarge
-from paddock.gateway.frames import Buffer
 from paddock.gateway.messages import FileMessage, check_path
+from paddock.gateway.strict import Buffer
 
 MAX_FILES = 10_000
 """Of one output, and as many folders."""

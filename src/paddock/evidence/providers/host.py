@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from paddock.crypto.canonical import canonical, parse_canonical
-from paddock.crypto.dsse import Envelope
-from paddock.crypto.moment import Moment, read_moment
-from paddock.crypto.signing import SigningKey, VerifyKey
-from paddock.errors import CryptoRefused, EvidenceMalformed, EvidenceNotTrusted
-from paddock.evidence.claims import Claims, UnverifiedEvidence
-from paddock.evidence.collateral import Collateral, CollateralNeed
+from paddock.crypto.moment import read_moment
+from paddock.evidence.claims import Claims
+from paddock.evidence.collateral import Collateral
+from paddock.evidence.providers.statement import Statement, StatementProvider
 from paddock.evidence.trust import HostTrust
 
 MEDIA_TYPE = "application/vnd.paddock.host-statement.v1+json"
@@ -40,53 +37,28 @@ class Walls(BaseModel):
     memory: _Word
 
 
-class HostStatement(BaseModel):
+class HostStatement(Statement):
     """What a host signs. `walls` is null where it cannot build them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+    media_type: ClassVar[str] = MEDIA_TYPE
     version: Literal["paddock/host-statement/v1"]
-    measurement: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-    report_data: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
     walls: Walls | None
-    issued: Moment
-
-    def sign(self, key: SigningKey) -> UnverifiedEvidence:
-        """The statement as evidence. Only a host's attester holds such a key."""
-        payload = canonical(self.model_dump(mode="json"))
-        envelope = Envelope.sign(MEDIA_TYPE, payload, key, key.verify_key.raw.hex())
-        return UnverifiedEvidence(MEDIA_TYPE, envelope.to_json())
 
 
-class HostProvider:
+class HostProvider(StatementProvider[HostStatement]):
     """Verifies hosts' statements."""
 
     name = "host"
     media_type = MEDIA_TYPE
     simulated = False
     trust_type = HostTrust
+    form = HostStatement
+    not_one = "It is not a host's statement."
+    not_named = "It is not signed by a host that the trust policy names."
 
-    def recognises(self, body: bytes) -> bool:
-        """See `EvidenceProvider.recognises`."""
-        return body.startswith(b"{") and MEDIA_TYPE.encode("ascii") in body[: 1 << 16]
-
-    def needs(self, body: bytes) -> tuple[CollateralNeed, ...]:  # noqa: ARG002 - a host's key is named, not certified
-        """See `EvidenceProvider.needs`."""
-        return ()
-
-    def verify(self, body: bytes, *, trust: HostTrust, collateral: Collateral, now: datetime) -> Claims:  # noqa: ARG002 - as above
+    def verify(self, body: bytes, *, trust: HostTrust, collateral: Collateral, now: datetime) -> Claims:  # noqa: ARG002 - there is none, and age is judged by the core
         """See `EvidenceProvider.verify`."""
-        try:
-            envelope = Envelope.from_json(body)
-            if envelope.to_json() != body or len(envelope.signatures) != 1:  # A-6: one form, one signature
-                raise EvidenceMalformed("It is not in canonical form.")
-            signer = _signer(envelope, trust.keys)
-            if envelope.signatures[0].keyid != signer:  # A-6: no byte that the signature does not hold
-                raise EvidenceMalformed("Its key id is not its signer.")
-            parse_canonical(envelope.payload)
-            statement = HostStatement.model_validate_json(envelope.payload)
-        except (CryptoRefused, ValidationError) as error:
-            raise EvidenceMalformed("It is not a host's statement.") from error
+        statement, signer = self._read(body, trust.keys)
         walls = statement.walls
         details: Mapping[str, str | int | bool] = {} if walls is None else walls.model_dump()
         return Claims(
@@ -102,13 +74,3 @@ class HostProvider:
             svns={} if walls is None else {"landlock": walls.landlock},
             details=details,
         )
-
-
-def _signer(envelope: Envelope, keys: list[str]) -> str:
-    for key in keys:  # A-2
-        try:
-            envelope.verify_by(VerifyKey(bytes.fromhex(key)), MEDIA_TYPE)
-        except CryptoRefused:
-            continue
-        return key
-    raise EvidenceNotTrusted("It is not signed by a host that the trust policy names.")
