@@ -1,8 +1,9 @@
-"""Sealed programs of every family: reading them, and training them beside the developer's own layer."""
+"""Sealed programs of every family: reading them, at the sizes that people use too, and training them beside the developer's own layer."""
 
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from tests.fixtures.families import CLASSIFIERS, FAMILIES, Family
 
 _AREA = "programs"
 _SAMPLES = 4
+_FULL_BATCH = 32
 _LEAST_SECONDS = 0.1
 _SPEED = "ratio >= 0.95"
 _QUICK = ("lenet", "mobilenet_v1", "transformer")
@@ -35,12 +37,13 @@ class _Case:
 
 
 def rows(quick: bool) -> list[Row]:
-    """Reading ResNet-50, then the speed of training of each family."""
+    """Reading ResNet-50 and, but quickly, each family at its full size; then the speed of training of each family."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as name:
         warnings.simplefilter("ignore")  # batch normalisation says how it works
         folder = Path(name)
         families = _QUICK if quick else tuple(FAMILIES)
-        return [*_reading(folder, quick=quick), *(_speed(family, folder, quick=quick) for family in families)]
+        full = [] if quick else [_full(name, folder / name) for name, family in FAMILIES.items() if family.full]
+        return [*_reading(folder, quick=quick), *full, *(_speed(family, folder, quick=quick) for family in families)]
 
 
 def _reading(folder: Path, *, quick: bool) -> list[Row]:
@@ -56,6 +59,23 @@ def _reading(folder: Path, *, quick: bool) -> list[Row]:
         row("program check resnet50", _AREA, milliseconds, "ms", target="value <= 100"),
         row("paddock program check, the whole command", _AREA, whole, "s"),
     ]
+
+
+def _full(name: str, folder: Path) -> Row:
+    """Reading a family at its full size; it must be fit to be sealed."""
+    family = FAMILIES[name]
+    make, inputs = family.full or (family.make, family.inputs)
+    try:
+        file = _saved(make(), inputs or family.inputs, folder / "full")
+        report, refusals = check_program(file, _FULL_BATCH)
+        if report is None:
+            raise RuntimeError(f"{name} at its full size is refused: {refusals[0]}")
+        milliseconds = 1000 * interleaved({"check": lambda: check_program(file, _FULL_BATCH)}, repeat=3)["check"].median
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # with weights of half a gigabyte
+    return row(
+        f"program check {name} at full size, {report.parameters / 1e6:.1f} million numbers", _AREA, milliseconds, "ms"
+    )
 
 
 def _speed(family: str, folder: Path, *, quick: bool) -> Row:
