@@ -47,9 +47,29 @@ def initial_file_system(entries: Mapping[str, Entry], folders: tuple[str, ...] =
     return b"".join([*parts, _record("TRAILER!!!", 0, b"", 0)])
 
 
+def file_around(name: str, size: int) -> tuple[bytes, bytes]:
+    """What stands before and behind the content of an archive of one file, for a content too large to be held.
+
+    Args:
+        name: in the topmost folder.
+        size: of the content, in bytes.
+
+    Raises:
+        ValueError: the format has no such sizes.
+    """
+    if size >= 1 << 32:
+        raise ValueError("a file of an initial file system has less than 4 GiB")
+    head = _head(name, stat.S_IFREG | 0o644, size, 1)
+    return head, bytes(-size % 4) + _record("TRAILER!!!", 0, b"", 0)
+
+
 def _record(name: str, mode: int, content: bytes, number: int) -> bytes:
+    return _head(name, mode, len(content), number) + content + bytes(-len(content) % 4)
+
+
+def _head(name: str, mode: int, size: int, number: int) -> bytes:
     encoded = name.encode("utf-8") + b"\0"
     # inode, mode, owner, group, links, time, size, device and its own device (major, minor each), length of the name, no checksum
-    fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
+    fields = (number, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, len(encoded), 0)
     header = b"070701" + b"".join(b"%08X" % value for value in fields) + encoded
-    return header + bytes(-len(header) % 4) + content + bytes(-len(content) % 4)
+    return header + bytes(-len(header) % 4)

@@ -77,7 +77,7 @@ def build_machine(recipe: Recipe, folder: Path, said: Callable[[str], None]) -> 
         (folder / PACKAGES).write_bytes(packages)
         said("packing the disk")
         disk = folder / DISK
-        _pack(tree, disk, recipe.compression)
+        pack_tree(tree, disk, recipe.compression)
         shutil.rmtree(tree)
         said("hashing the disk")
         verity = append_tree(disk, _SALT)
@@ -111,7 +111,17 @@ def build_machine(recipe: Recipe, folder: Path, said: Callable[[str], None]) -> 
     return machine, key
 
 
-def _pack(tree: Path, disk: Path, compression: str) -> None:
+def pack_tree(tree: Path, disk: Path, compression: str) -> None:
+    """Pack a folder into a file system of squashfs: the same files give the same bytes.
+
+    Args:
+        tree: the folder.
+        disk: a new file.
+        compression: `lz4`, `zstd`, or `none`.
+
+    Raises:
+        ExecutorFailed: mksquashfs is not installed, or failed.
+    """
     how = ["-noI", "-noD", "-noF", "-noX"] if compression == "none" else ["-comp", compression]
     fixed = ["-all-root", "-no-xattrs", "-no-exports", "-noappend", "-quiet", "-no-progress", *_EPOCH]
     command = [str(program("mksquashfs", "squashfs-tools")), str(tree), str(disk), *how, *fixed]

@@ -13,6 +13,7 @@ from paddock.errors import ExecutorFailed
 from paddock.executors.executor import Launch
 
 _NETWORK, _FIRST, _MOST = "10.0.2.", 100, 100
+"""The network of a machine that QEMU starts."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -39,19 +40,23 @@ class Routed:
     routes: tuple[Route, ...]
 
 
-def routed(launch: Launch) -> Routed:
+def routed(launch: Launch, network: str = _NETWORK) -> Routed:
     """Give every address of a launch a number.
+
+    Args:
+        launch: as it was asked for.
+        network: what the numbers begin with, up to the last dot.
 
     Raises:
         ExecutorFailed: an address is no http or https address: a machine has no files of the host.
     """
     ways: dict[tuple[str, int], Route] = {}
-    store = _inside(launch.store, ways)
-    keepers: Mapping[str, str] = {party: _inside(address, ways) for party, address in launch.keepers.items()}
+    store = _inside(launch.store, ways, network)
+    keepers: Mapping[str, str] = {party: _inside(address, ways, network) for party, address in launch.keepers.items()}
     return Routed(replace(launch, store=store, keepers=keepers), tuple(ways.values()))
 
 
-def _inside(address: str, ways: dict[tuple[str, int], Route]) -> str:
+def _inside(address: str, ways: dict[tuple[str, int], Route], network: str) -> str:
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
@@ -65,5 +70,5 @@ def _inside(address: str, ways: dict[tuple[str, int], Route]) -> str:
     if way is None:
         if len(ways) == _MOST:
             raise ExecutorFailed("A machine reaches at most a hundred addresses.")
-        way = ways[host, port] = Route(f"{_NETWORK}{_FIRST + len(ways)}", host, port)
+        way = ways[host, port] = Route(f"{network}{_FIRST + len(ways)}", host, port)
     return urlunsplit((parts.scheme, f"{way.inside}:{port}", parts.path, parts.query, parts.fragment))

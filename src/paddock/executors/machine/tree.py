@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddock.errors import ExecutorFailed, RuntimeIncomplete
@@ -21,10 +22,12 @@ from paddock.executors.image.writing import compile_modules
 PREFIX, SYSTEM_LIBRARIES, LOADER = "usr/lib/paddock", "usr/lib/x86_64-linux-gnu", "ld-linux-x86-64.so.2"
 _HERE = Path(__file__).parent / "guest"
 _WHERE_PROGRAMS_ARE = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-_APPLETS = ("[", "cat", "env", "ip", "mkdir", "mount", "poweroff", "sh", "sync")
-_PROGRAMS = {"tpm2": "tpm2-tools", "bwrap": "bubblewrap"}
+_APPLETS = ("[", "cat", "env", "ip", "mkdir", "mount", "poweroff", "reboot", "sh", "sync")
+_PROGRAMS = {"bwrap": "bubblewrap"}
+_TPM_PROGRAMS = {"tpm2": "tpm2-tools"}
 _TPM_NAMES = ("tpm2_quote", "tpm2_readpublic", "tpm2_getcap")
-_LOADED_BY_NAME = ("libtss2-tcti-device.so.0", "libseccomp.so.2", "libgcc_s.so.1")
+_LOADED_BY_NAME = ("libseccomp.so.2", "libgcc_s.so.1")
+_TPM_LOADED_BY_NAME = ("libtss2-tcti-device.so.0",)
 """Libraries that no ELF header names: they are opened by name."""
 _FOLDERS = ("proc", "sys", "dev", "tmp", "run", "root", "usr/sbin")
 _LINKS = {
@@ -45,6 +48,25 @@ _ENTRIES = (ENCLAVE, "paddock.walls.trial", "paddock.worker.__main__")
 _SITE = f"{PREFIX}/{STANDARD}/site-packages"
 _FILE_NAME = re.compile(r'"([a-z_]+\.py)"')
 _ASK_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What one kind of machine has of its own.
+
+    Args:
+        start: its first program.
+        tpm: whether it has the tools of a TPM.
+        files: further ones: place to source.
+    """
+
+    start: Path
+    tpm: bool
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+MACHINE = Guest(_HERE / "start.sh", tpm=True)
+"""A machine that QEMU starts."""
 
 
 def program(name: str, package: str) -> Path:
@@ -78,8 +100,12 @@ def with_libraries(programs: Mapping[str, Path], by_name: Iterable[str] = ()) ->
     return {**programs, **{f"{SYSTEM_LIBRARIES}/{name}": source for name, source in libraries.items()}}
 
 
-def write_tree(folder: Path) -> Mapping[str, object]:
+def write_tree(folder: Path, guest: Guest = MACHINE) -> Mapping[str, object]:
     """Write the root file system into a new folder; everything in it is readable by all and written by nobody.
+
+    Args:
+        folder: where to.
+        guest: whose it is.
 
     Returns:
         What it was made from: `distributions`, and `system` (packages of the distribution, where it tells), by version.
@@ -90,16 +116,18 @@ def write_tree(folder: Path) -> Mapping[str, object]:
     entries = [name for name in _ENTRIES if name == ENCLAVE or _is_there(name)]
     runtime = list_runtime(entries, c_library=True)
     files = {_placed(place): source for place, source in runtime.files.items()}
-    programs = {f"usr/bin/{name}": program(name, package) for name, package in _PROGRAMS.items()}
-    files |= with_libraries(programs, _LOADED_BY_NAME)
+    needed = _PROGRAMS | _TPM_PROGRAMS if guest.tpm else _PROGRAMS
+    programs = {f"usr/bin/{name}": program(name, package) for name, package in needed.items()}
+    files |= with_libraries(programs, (*_LOADED_BY_NAME, *(_TPM_LOADED_BY_NAME if guest.tpm else ())))
     files |= {f"{_SITE}/{place}": source for place, source in _started_by_path(runtime.modules).items()}
     files["usr/bin/busybox"] = program("busybox", "busybox-static")
+    files |= guest.files
     folder.mkdir()
     for name in _FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for place, source in sorted(files.items()):
         _copy(source, folder / place)
-    _copy(_HERE / "start.sh", folder / "usr/sbin/init", executable=True)
+    _copy(guest.start, folder / "usr/sbin/init", executable=True)
     for kind, modules in (
         (_SITE, runtime.modules),
         (f"{PREFIX}/{STANDARD}", runtime.standard),
@@ -109,7 +137,9 @@ def write_tree(folder: Path) -> Mapping[str, object]:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(text, encoding="ascii")
     links = {**_LINKS, **{f"usr/bin/{name}": "busybox" for name in _APPLETS}}
-    links |= {f"usr/bin/{name}": "tpm2" for name in _TPM_NAMES} | {f"{PREFIX}/bin/python3": Path(INTERPRETER).name}
+    links |= {f"{PREFIX}/bin/python3": Path(INTERPRETER).name}
+    if guest.tpm:
+        links |= {f"usr/bin/{name}": "tpm2" for name in _TPM_NAMES}
     for place, target in links.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).symlink_to(target)
