@@ -217,7 +217,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             numbers=None,
             most_runs=MOST_RUNS,
             host_sees_logs=False,
-            executors=("confidential-vm",),
+            executors=("confidential-vm", "nitro"),
             demands=(
                 "Evidence of AMD SEV-SNP, Intel TDX, AWS Nitro or Arm CCA, not in debug mode; where a keeper's policy asks "
                 "for it, that of the GPU too."
@@ -239,7 +239,7 @@ LEVELS: Mapping[Level, LevelPolicy] = MappingProxyType(
             numbers=Numbers(decimals=4, digits=10, most=10_000),
             most_runs=10_000,
             host_sees_logs=False,
-            executors=("gramine", "occlum", "confidential-vm"),
+            executors=("gramine", "occlum", "confidential-vm", "nitro"),
             demands=(
                 "Evidence of an Intel SGX enclave, not in debug mode, or of a level-4 machine whose whole image is "
                 "measured and sealed."

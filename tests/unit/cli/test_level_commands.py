@@ -82,8 +82,8 @@ def test_what_a_machine_can_prove(level: Level, present: tuple[str, ...], given:
         (Level.L1, []),
         (Level.L2, []),
         (Level.L3, ["confidential-vm"]),
-        (Level.L4, ["confidential-vm"]),
-        (Level.L5, ["gramine", "occlum", "confidential-vm"]),
+        (Level.L4, ["confidential-vm", "nitro"]),
+        (Level.L5, ["gramine", "occlum", "confidential-vm", "nitro"]),
     ],
 )
 def test_of_what_is_proved_inside_this_machine_says_whom_to_ask(level: Level, environments: list[str]) -> None:

@@ -72,17 +72,25 @@ class Shape:
     reduced_bits: int | None = None
 
     def room(self) -> Room:
-        """What it holds of a contract's limits: everything but its disk, which is read-only, is memory.
+        """What it holds of a contract's limits: everything but its disk, which is read-only, is memory."""
+        return room_of(self.memory_mib << 20)
 
-        Source: Linux 6.1, kernel/fork.c (set_max_threads: as many threads as an eighth of the memory has stacks of 16 KiB)
-        and include/linux/threads.h (PID_MAX_DEFAULT); the kernel's own and the supervisor's are left out.
-        """
-        memory = self.memory_mib << 20
-        return Room(
-            memory_bytes=memory - OVERHEAD_BYTES,
-            scratch_bytes=None,
-            processes=min(memory // _THREAD_BYTES - 1024, _MOST_PROCESSES),
-        )
+
+def room_of(memory: int, taken: int = 0) -> Room:
+    """What a machine holds of a contract's limits.
+
+    Args:
+        memory: of the machine, in bytes.
+        taken: of it, by a disk that lies in it.
+
+    Source: Linux 6.1, kernel/fork.c (set_max_threads: as many threads as an eighth of the memory has stacks of 16 KiB)
+    and include/linux/threads.h (PID_MAX_DEFAULT); the kernel's own and the supervisor's are left out.
+    """
+    return Room(
+        memory_bytes=memory - taken - OVERHEAD_BYTES,
+        scratch_bytes=None,
+        processes=min(memory // _THREAD_BYTES - 1024, _MOST_PROCESSES),
+    )
 
 
 @dataclass(frozen=True)
