@@ -22,8 +22,8 @@ from paddock.evidence import Collateral, UnverifiedEvidence, read_trust_policy, 
 from paddock.evidence.binding import Binding, Challenge
 from paddock.evidence.collateral import CollateralItem
 from paddock.keeper import keeper as keepers
-from paddock.keeper.home import KeeperHome
-from paddock.keeper.keeper import DATABASE, DEPOSIT_PURPOSE, Keeper
+from paddock.keeper.home import DATABASE, KeeperHome
+from paddock.keeper.keeper import DEPOSIT_PURPOSE, Keeper
 from paddock.keeper.web import create_keeper_app
 from paddock.seal import DataKey
 from paddock.service.client import ServiceClient

@@ -116,5 +116,7 @@ say "installing the pinned packages (about 400 MB to fetch the first time; it ta
 say "installing Paddock itself"
 "$venv/bin/python" -m pip install --disable-pip-version-check -qq \
   --no-deps --no-build-isolation --no-index -e .
+# Every command is a process of its own; where Python is told to write no byte code it would compile Paddock each time.
+"$venv/bin/python" -m compileall -q -j 0 src || say "byte code could not be written below src: commands start more slowly"
 printf '%s\n' "$wanted" >"$stamp"
 say "done in $(($(date +%s) - started)) s"

@@ -56,7 +56,8 @@ from paddock.errors import (
 from paddock.evidence import Challenge, Collateral, EvidenceSet, TrustPolicy
 from paddock.evidence.collateral import CollateralItem
 from paddock.keeper.collateral import CollateralStore
-from paddock.keeper.keeper import DATABASE, read_release_request
+from paddock.keeper.home import DATABASE
+from paddock.keeper.keeper import read_release_request
 from paddock.release import ReleaseRequest, decide, grant_info, read_answer, read_lease, read_release, sign_answer
 from paddock.release.statements import LEASE_TYPE, RELEASE_TYPE
 from tests.fixtures.cast import (

@@ -15,12 +15,12 @@ from paddock.cli.keeper_commands import keeper
 from paddock.cli.options import DEFAULT_HOME, HomeOption, JsonOption
 from paddock.cli.output import plain, say, say_json
 from paddock.cli.policy_commands import read_policy_file
+from paddock.cli.service_commands import hub
 from paddock.contract.levels import Level
 from paddock.crypto.canonical import canonical, parse
 from paddock.crypto.identity import PublicKeys
 from paddock.errors import CryptoRefused, HomeInvalid, PeerRefused
-from paddock.keeper.home import KeeperHome
-from paddock.keeper.keeper import DATABASE
+from paddock.keeper.home import DATABASE, KeeperHome
 from paddock.party.files import write_bytes
 from paddock.party.home import Home
 from paddock.party.servers import Server, demand_evidence, demand_no_evidence
@@ -135,6 +135,7 @@ def keeper_trust(
     _trust("keeper", home, None if nothing else _Demand(policy, measurement, collateral, level), as_json=json_output)
 
 
+@hub.command("trust")
 def hub_trust(
     *,
     policy: PolicyOption = None,

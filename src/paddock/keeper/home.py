@@ -15,6 +15,7 @@ from paddock.evidence.trust import TrustPolicy, read_trust_policy
 
 _KEYS, _PUBLIC, _PARTY = "keys.json", "public.json", "party.json"
 _TRUST = "trust.toml"
+DATABASE = "keeper.db"
 EMPTY_POLICY = """\
 # What evidence this keeper accepts. With nothing here it accepts none and refuses every release.
 # To accept a simulator (it protects nobody from the machine's operator), name its key:

@@ -48,7 +48,7 @@ from paddock.evidence.tls import Peer, check_evidence, check_no_evidence
 from paddock.evidence.trust import read_trust_policy
 from paddock.keeper import tables
 from paddock.keeper.collateral import CollateralStore, KnownCollateral, remember_needs
-from paddock.keeper.home import KeeperHome, KnownPolicy
+from paddock.keeper.home import DATABASE, KeeperHome, KnownPolicy
 from paddock.ledger import log
 from paddock.release import (
     Grant,
@@ -69,7 +69,6 @@ CHALLENGE_LIFE = timedelta(seconds=180)
 MAX_OPEN_CHALLENGES = 10_000
 MAX_POLICY_CHARACTERS = 1 << 18
 DEPOSIT_PURPOSE = "deposit"
-DATABASE = "keeper.db"
 _SQL_VARIABLES = 500
 
 
