@@ -41,6 +41,7 @@ for candidate in ${PYTHON:-} python3.11 python3.12 python3.13 python3 python; do
 done
 [ -n "$python" ] || fail "No Python 3.11, 3.12 or 3.13 was found. Install one (Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12 setup"
 
+lists_are_new=
 install_packages() {
   if command -v apt-get >/dev/null 2>&1; then
     if [ "$(id -u)" -eq 0 ]; then
@@ -52,8 +53,11 @@ install_packages() {
     fi
     say "installing $* from the distribution"
     log=$(mktemp)
-    if { $as_root apt-get update && $as_root DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } \
-      >"$log" 2>&1; then
+    if {
+      { [ -n "$lists_are_new" ] || $as_root apt-get update; } &&
+        lists_are_new=yes &&
+        $as_root DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+    } >"$log" 2>&1; then
       rm -f "$log"
       return 0
     fi
@@ -81,6 +85,13 @@ has_tpm() { command -v swtpm >/dev/null 2>&1 && command -v tpm2_quote >/dev/null
 if ! has_tpm; then
   install_packages swtpm tpm2-tools libtss2-tcti-swtpm0 || install_packages swtpm tpm2-tools || true
   has_tpm || say "swtpm and tpm2-tools are not here: tests with a real TPM will be skipped. As an administrator: apt-get install swtpm tpm2-tools"
+fi
+
+# Volumes are mounted by the one; the benchmark of mounts puts them beside the other.
+has_mounts() { command -v fusermount3 >/dev/null 2>&1 && command -v gocryptfs >/dev/null 2>&1; }
+if ! has_mounts; then
+  install_packages fuse3 gocryptfs || install_packages fuse3 || true
+  has_mounts || say "fuse3 and gocryptfs are not here: nothing can be mounted without the first, and its benchmark needs the second. As an administrator: apt-get install fuse3 gocryptfs"
 fi
 
 # Jobs of levels 2 to 4 run behind walls that these build. What needs none of them works without.
