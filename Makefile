@@ -5,7 +5,7 @@
 #   make fuzz SECONDS=60 ONLY=nvidia,policy
 #   make lock ARGS=--upgrade
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fuzz docs lock clean
+.PHONY: help setup demo test coverage check bench fuzz docs lock clean
 
 PYTHON ?=
 BIN := .venv/bin
@@ -23,8 +23,11 @@ setup: ## make .venv with every pinned package
 demo: setup ## five parties, one contract, one confidential training, in front of your eyes
 	@$(BIN)/paddock demo $(ARGS)
 
-test: setup ## all tests, with coverage
+test: setup ## all tests
 	@$(BIN)/python -m scripts.run_tests $(ARGS)
+
+coverage: setup ## all tests, counting the lines that run
+	@$(BIN)/python -m scripts.run_tests --coverage
 
 check: setup ## lint, format, types, walls, generated documents
 	$(BIN)/ruff check

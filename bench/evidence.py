@@ -47,11 +47,11 @@ def rows(quick: bool) -> list[Row]:
     """p50 and p99 of every vendor's verification, in turns with its baseline; then a keeper with SGX evidence."""
     found = []
     for name, verify, baseline in cases():
-        whole, alone = _in_turns(verify, baseline, 40 if quick else 300)
+        whole, alone = _in_turns(verify, baseline, 8 if quick else 300)
         for percent in (50, 99):
             value, least = whole.percentile(percent) * 1000, alone.percentile(percent) * 1000
             found.append(row(f"{name} p{percent}", AREA, value, "ms", baseline=least, target="ratio <= 3"))
-    return [*found, *_keeper(40 if quick else 300)]
+    return [*found, *_keeper(8 if quick else 300)]
 
 
 def cases() -> Iterator[Case]:

@@ -35,7 +35,7 @@ _MEASUREMENT = "sha256:" + "b" * 64
 
 def rows(quick: bool) -> list[Row]:
     """Releases per second over HTTP on loopback, one client, each recorded on disk before it is answered."""
-    count = 60 if quick else 400
+    count = 20 if quick else 400
     with tempfile.TemporaryDirectory() as folder:
         stage = _Stage(Path(folder))
         app = create_keeper_app(open_keeper(stage.keeper_home))

@@ -23,7 +23,9 @@ from tests.fixtures.families import CLASSIFIERS, FAMILIES, Family
 _AREA = "programs"
 _SAMPLES = 4
 _FULL_BATCH = 32
-_LEAST_SECONDS = 0.1
+_TURN_SECONDS = 0.02
+_SECONDS = 2
+_LEAST_TURNS = 16
 _SPEED = "ratio >= 0.95"
 _QUICK = ("lenet", "mobilenet_v1", "transformer")
 
@@ -82,11 +84,13 @@ def _speed(family: str, folder: Path, *, quick: bool) -> Row:
     case = _case(FAMILIES[family], folder)
     case.own()
     case.rebuilt()
-    steps = math.ceil(_LEAST_SECONDS / timed(case.own))
+    once = timed(case.own)
+    steps = math.ceil(_TURN_SECONDS / once)
     work = {"own": lambda: _repeat(case.own, steps), "rebuilt": lambda: _repeat(case.rebuilt, steps)}
-    timings = interleaved(work, repeat=3 if quick else 9)
-    # The fastest of each: what else the machine did meanwhile is no property of either.
-    own, rebuilt = (steps / min(timings[which].seconds) for which in ("own", "rebuilt"))
+    # Many short turns: what else the machine does meanwhile falls on both alike.
+    turns = 3 if quick else max(_LEAST_TURNS, math.ceil(_SECONDS / (steps * once)))
+    timings = interleaved(work, repeat=turns)
+    own, rebuilt = (steps / timings[which].median for which in ("own", "rebuilt"))
     return row(f"{family}, steps of {_SAMPLES} samples", _AREA, rebuilt, "1/s", baseline=own, target=_SPEED)
 
 

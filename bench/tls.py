@@ -43,7 +43,7 @@ def rows(quick: bool) -> list[Row]:
         plain = _plain(stack, Path(stack.enter_context(tempfile.TemporaryDirectory())))
         connects = {"first": first, "again": again, "known": known, "plain": plain}
         work = {name: partial(_ask, connect) for name, connect in connects.items()}
-        taken = interleaved(work, repeat=40 if quick else 300, warmup=10)
+        taken = interleaved(work, repeat=5 if quick else 300, warmup=2 if quick else 10)
     return [
         _row("connection, SGX evidence from both ends", taken["again"], taken["plain"], "ratio <= 1.5"),
         _row("first connection, SGX evidence from both ends", taken["first"], taken["plain"], ""),

@@ -31,7 +31,7 @@ print(json.dumps([seconds, resident / 1024]))
 
 
 def rows(quick: bool) -> list[Row]:
-    return [*_files(100_000 if quick else 1_000_000), *_large((1 if quick else 100) << 30)]
+    return [*_files(20_000 if quick else 1_000_000), *_large((1 if quick else 100) << 30)]
 
 
 def _files(count: int) -> list[Row]:

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from paddock.cli.demo.frauds import Scene
 from paddock.contract.asset import AssetKind
+from paddock.crypto.moment import read_moment
 from paddock.errors import (
     ContractNotInForce,
     ContractSignatureRefused,
@@ -123,8 +125,9 @@ def test_a_missing_signature_is_refused_by_everyone(stage: Stage) -> None:
 
 
 def test_an_expired_contract_is_refused_by_hub_and_keepers(stage: Stage) -> None:
-    proposal = stage.agree(seconds=2)
-    time.sleep(2.5)
+    proposal = stage.agree(seconds=6)
+    expires = read_moment(proposal.terms.expires)
+    time.sleep(max(0.0, (expires - datetime.now(UTC)).total_seconds()) + 0.1)
     with pytest.raises(StateRefused):
         stage.modelco.request_run(proposal.id)
     assert stage.modelco.contract(proposal.id)[1]["state"] == "expired"

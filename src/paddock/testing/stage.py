@@ -149,6 +149,7 @@ class Stage:
     def propose(self, **changes: Any) -> Proposal:
         """A contract that modelco proposed and signed."""
         seconds = changes.pop("seconds", 3600)
+        measurement = changes.pop("measurement", None) or self._measurement()  # takes a while: before the time counts
         values: dict[str, Any] = {
             "level": "L5",
             "expires": write_moment(datetime.now(UTC) + timedelta(seconds=seconds)),
@@ -166,7 +167,6 @@ class Stage:
             "columns": '["height", "weight"]',
             **changes,
         }
-        measurement = values.pop("measurement", None) or self._measurement()
         return self.modelco.propose(self.modelco.draft(_DRAFT.format(**values), measurement=measurement))
 
     def _measurement(self) -> str:
