@@ -142,6 +142,8 @@ def test_only_addresses_reach_another_machine() -> None:
     for launch in (
         Launch(RUN, {}, "folder:/store", {}),
         Launch(RUN, {}, "http:///x", {}),
+        Launch(RUN, {}, "s3://bucket:1/x", {}),
+        Launch(RUN, {}, "http://user@hub", {}),
         Launch(RUN, {}, "http://hub", {"A" * 64: "unix:/run/keeper"}),
     ):
         with pytest.raises(ExecutorFailed, match="through the hub"):

@@ -108,7 +108,17 @@ def test_each_address_gets_a_number_and_keeps_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    "store", ["folder:/store", "", "http://", "http://a:x", "http://user@host", "s3://bucket/prefix", "http://["]
+    "store",
+    [
+        "folder:/store",
+        "",
+        "http://",
+        "http://a:x",
+        "http://user@host",
+        "s3://bucket/prefix",
+        "s3://bucket:1/x",
+        "http://[",
+    ],
 )
 def test_a_machine_has_no_files_of_the_host(store: str) -> None:
     with pytest.raises(ExecutorFailed):

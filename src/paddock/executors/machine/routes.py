@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from paddock.errors import ExecutorFailed
 from paddock.executors.executor import Launch
@@ -56,16 +56,26 @@ def routed(launch: Launch, network: str = _NETWORK) -> Routed:
     return Routed(replace(launch, store=store, keepers=keepers), tuple(ways.values()))
 
 
-def _inside(address: str, ways: dict[tuple[str, int], Route], network: str) -> str:
+def reached(address: str) -> tuple[SplitResult, str, int]:
+    """An address of a launch in its parts, with host and port.
+
+    Raises:
+        ExecutorFailed: it is no http or https address.
+    """
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         host = port = None
-    if not host or not port or parts.username is not None:
+    if not host or not port or parts.scheme not in _PORTS or parts.username is not None:
         raise ExecutorFailed(
             "A machine reaches only http and https addresses, no folder of the host: let runs reach the store through the hub."
         )
+    return parts, host, port
+
+
+def _inside(address: str, ways: dict[tuple[str, int], Route], network: str) -> str:
+    parts, host, port = reached(address)
     way = ways.get((host, port))
     if way is None:
         if len(ways) == _MOST:

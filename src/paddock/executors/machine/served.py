@@ -18,11 +18,11 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
 from paddock.executors.command import Command, environment
 from paddock.executors.executor import Launch
+from paddock.executors.machine.routes import reached
 
 _PROGRAM = Path(__file__).with_name("connect.py")
 _VSOCK = re.compile(r"vsock:([0-9]{1,10}):([0-9]{1,10})")
@@ -103,11 +103,7 @@ def served_command(chosen: ServedSettings, launch: Launch) -> Command:
         ExecutorFailed: the launch names a folder of the host, which no other machine sees.
     """
     for named in (launch.store, *launch.keepers.values()):
-        parts = urlsplit(named)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ExecutorFailed(
-                "A machine reaches only http and https addresses, no folder of the host: let runs reach the store through the hub."
-            )
+        reached(named)
     address = chosen.address
     refused = _failed(f"No machine answers at {address}."), _failed(f"The machine at {address} says nothing.")
     program = [sys.executable, "-I", "-S", str(_PROGRAM), address.family, address.host, str(address.port)]
