@@ -136,7 +136,9 @@ def hub_serve(
     store: StoreOption = None,
     gateway: Annotated[
         str | None,
-        typer.Option(help="Where enclaves reach this hub, with --store; its own address without a word."),
+        typer.Option(
+            help="Where enclaves reach this hub, with --store, or with an executor whose runs see no folder of this host; its own address without a word."
+        ),
     ] = None,
     json_output: JsonOption = False,
 ) -> None:

@@ -161,6 +161,11 @@ def test_what_is_not_computed_is_missing_and_there_is_no_measurement() -> None:
     unread = tdx_registers(image(stub_version="257.3"), tdvf(), service_td=False, told={})
     assert set(unread.missing) == {"rtmr0", "rtmr1", "rtmr2"}
     assert "257" in unread.missing["rtmr1"]
+    # A host's word for what was loaded stands for nothing: what is not computed stays missing.
+    said = dict.fromkeys(("rtmr0", "rtmr1", "rtmr2"), "ab" * 48)
+    unread = tdx_registers(image(stub_version="257.3"), tdvf(), service_td=False, told=said)
+    assert set(unread.missing) == {"rtmr1", "rtmr2"}
+    assert not {"rtmr1", "rtmr2"} & set(unread.computed)
 
 
 @pytest.mark.parametrize("service_td", [False, True])

@@ -28,14 +28,14 @@ from paddock.executors.machine.tdvf import mrtd
 
 PROVIDER = "tdx"
 TOLD = ("rtmr0", "rtmr1", "rtmr2")
-"""Registers that a first start can tell."""
+"""Registers that a first start can tell: the first is taken from it, the others are only compared. Whoever runs that start chooses its command line, so that
+nothing but a computation ties them to the image."""
 _ALGORITHM = "sha384"
 _ZERO = bytes(48)
 _STUB, _RELEASE = re.compile(rb"systemd-stub ([0-9]{1,4})"), re.compile(r"([0-9]{1,3})\.([0-9]{1,4})")
 _FIRST_KERNEL = (6, 9)
 _READ_STUBS = frozenset({252})
 """Versions of systemd's stub whose measurements were read, and seen with a TPM."""
-_FROM_A_START = "a first start of such a machine tells it"
 
 
 def tdx_registers(kernel_image: bytes, firmware: bytes, *, service_td: bool, told: Mapping[str, str]) -> Registers:
@@ -45,7 +45,7 @@ def tdx_registers(kernel_image: bytes, firmware: bytes, *, service_td: bool, tol
         kernel_image: see `unified_kernel`.
         firmware: what QEMU gets as `-bios`.
         service_td: whether the quote holds the report of TDX module 1.5, with `mr_service_td`.
-        told: of `TOLD`, what a first start told, as hex.
+        told: what a first start told, as hex; see `TOLD`.
 
     Raises:
         ExecutorFailed: image or firmware are none for TDX, or a first start told something else than is computed.
@@ -60,17 +60,21 @@ def tdx_registers(kernel_image: bytes, firmware: bytes, *, service_td: bool, tol
     computed = {"mrtd": mrtd(firmware), "rtmr3": _ZERO.hex(), "mr_config_id": _ZERO.hex()}
     if service_td:
         computed["mr_service_td"] = _ZERO.hex()
-    missing = {"rtmr0": f"firmware configuration and QEMU's tables: {_FROM_A_START}"}
+    missing = (
+        {}
+        if "rtmr0" in told
+        else {"rtmr0": "configuration and QEMU's tables: a first start of such a machine tells it"}
+    )
+    computed |= {"rtmr0": told["rtmr0"]} if "rtmr0" in told else {}
     stub = _stub_version(kernel_image)
     if stub in _READ_STUBS:
         computed |= {"rtmr1": _extended(_by_firmware(kernel_image)), "rtmr2": _extended(_by_kernel(kernel_image))}
     else:
-        words = f"what systemd's stub {stub or 'of no version'} measures was not read: {_FROM_A_START}"
+        words = f"what systemd's stub {stub or 'of no version'} measures is not known here: build the image with that of 252"
         missing |= {"rtmr1": words, "rtmr2": words}
     for name, value in told.items():
-        if computed.setdefault(name, value) != value:
+        if computed.get(name, value) != value:
             raise ExecutorFailed(f"The first start told another {name} than is computed from the image.")
-        missing.pop(name, None)
     return Registers(PROVIDER, computed, missing)
 
 
