@@ -363,6 +363,9 @@ def test_the_units_listen_where_they_are_told_and_keep_nothing_of_a_run() -> Non
     assert any(
         line.startswith("TemporaryFileSystem=/dev/shm:") for line in made["paddock-enclave@.service"].splitlines()
     )
+    # systemd.exec(5): ProtectClock implies DeviceAllow, and with one of these no other device is open.
+    service = made["paddock-enclave@.service"].splitlines()
+    assert {"ProtectClock=yes", "DeviceAllow=/dev/sev-guest rw", "DeviceAllow=/dev/tpmrm0 rw"} <= set(service)
     for wrong in ("5005", "udp:5005", "vsock:0", "tcp:65536", "tcp:5005\nListenStream=1", ""):
         with pytest.raises(ExecutorOptionInvalid):
             listens(wrong)

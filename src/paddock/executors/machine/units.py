@@ -57,6 +57,11 @@ TemporaryFileSystem=/dev/shm:mode=1777,size=50%%,nr_inodes=1m
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectClock=yes
+# That closes all other devices: what makes evidence is opened again, and what mounts views.
+DeviceAllow=/dev/sev-guest rw
+DeviceAllow=/dev/tdx_guest rw
+DeviceAllow=/dev/tpmrm0 rw
+DeviceAllow=/dev/fuse rw
 ProtectHostname=yes
 LockPersonality=yes
 SystemCallArchitectures=native
