@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import socket
 import struct
 import tempfile
 import threading
@@ -404,6 +405,19 @@ def test_a_guest_that_is_told_no_way_ends(folder: Path, line: bytes) -> None:
     met(folder, b"\xb7", tell)
     with pytest.raises(ValueError, match="what the host tells"):
         lead(folder)
+
+
+def test_an_instance_listens_where_nobody_does() -> None:
+    if not hasattr(socket, "AF_VSOCK"):
+        pytest.skip("this Python knows no vsock")
+    net = passage.Vsock()
+    try:
+        one, two = net.listen(None), net.listen(None)
+    except OSError as error:
+        pytest.skip(f"this kernel has no vsock: {error.strerror}")
+    with one, two:
+        assert net.port(one) != net.port(two)
+        assert read_ways(told(["127.0.2.100", 443, net.port(one)]))
 
 
 def test_the_passage_is_one_of_two_ends() -> None:
