@@ -144,8 +144,10 @@ def test_it_is_found_by_name_and_so_is_what_builds_it() -> None:
     assert load_plugin("paddock.executors", "confidential-vm") is MachineExecutor
     assert load_plugin("paddock.builders", "confidential-vm") is MachineBuilder
     assert set(MachineBuilder().describe({})) == {"paddock-enclave.socket", "paddock-enclave@.service"}
-    with pytest.raises(ExecutorOptionInvalid):
-        MachineBuilder().describe({"kernel": "/k"})
+    assert "ListenStream=5005\n" in MachineBuilder().describe({"listen": "tcp:5005"})["paddock-enclave.socket"]
+    for wrong in ({"kernel": "/k"}, {"listen": "unix:/run/x"}):
+        with pytest.raises(ExecutorOptionInvalid):
+            MachineBuilder().describe(wrong)
 
 
 def test_no_attester_of_the_host_reaches_into_a_machine(tmp_path: Path) -> None:
