@@ -271,12 +271,18 @@ def test_a_configuration_without_landlock_is_refused(tmp_path: Path) -> None:
     rows = [f"CONFIG_{name}=y" for name in f"{names} CGROUPS MEMCG CGROUP_PIDS SECCOMP_FILTER".split()]
     file = tmp_path / "config"
     file.write_text("\n".join([*rows, "CONFIG_SECURITY_LANDLOCK=y"]), encoding="ascii")
-    check_configuration(file)
+    check_configuration(file, modules=True)
+    with pytest.raises(ExecutorFailed, match="without CONFIG_NSM"):
+        check_configuration(file, modules=False)
+    file.write_text("\n".join([*rows[1:], "CONFIG_VIRTIO_MMIO=m", "CONFIG_SECURITY_LANDLOCK=y", "CONFIG_NSM=y"]))
+    check_configuration(file, modules=True)
+    with pytest.raises(ExecutorFailed, match="without CONFIG_VIRTIO_MMIO"):
+        check_configuration(file, modules=False)
     file.write_text("\n".join([*rows, "# CONFIG_SECURITY_LANDLOCK is not set"]), encoding="ascii")
     with pytest.raises(ExecutorFailed, match="without CONFIG_SECURITY_LANDLOCK"):
-        check_configuration(file)
+        check_configuration(file, modules=True)
     with pytest.raises(ExecutorFailed):
-        check_configuration(tmp_path / "none")
+        check_configuration(tmp_path / "none", modules=True)
 
 
 def test_modules_are_taken_as_far_as_they_are_not_built_in(tmp_path: Path) -> None:

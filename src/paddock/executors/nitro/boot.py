@@ -85,8 +85,12 @@ def check_kernel(kernel: Path) -> str:
     return release
 
 
-def check_configuration(file: Path) -> None:
+def check_configuration(file: Path, *, modules: bool) -> None:
     """Return if a kernel's configuration has what enclave and walls need.
+
+    Args:
+        file: its `.config`.
+        modules: whether its modules are at hand; else all must be built in, the driver of the security module too.
 
     Raises:
         ExecutorFailed: something is missing.
@@ -95,7 +99,8 @@ def check_configuration(file: Path) -> None:
         rows = set(file.read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError) as error:
         raise ExecutorFailed(f"{file.name} cannot be read.") from error
-    missing = [name for name in _CONFIGURED if not rows & {f"CONFIG_{name}=y", f"CONFIG_{name}=m"}]
+    names = _CONFIGURED if modules else (*_CONFIGURED, "NSM")
+    missing = [name for name in names if not rows & {f"CONFIG_{name}={how}" for how in ("ym" if modules else "y")}]
     if missing:
         raise ExecutorFailed(f"The kernel is built without {', '.join(f'CONFIG_{name}' for name in missing)}.")
 

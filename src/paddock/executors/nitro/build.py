@@ -93,7 +93,7 @@ class NitroBuilder:
         said("reading the kernel")
         release = check_kernel(recipe.kernel)
         if recipe.configuration is not None:
-            check_configuration(recipe.configuration)
+            check_configuration(recipe.configuration, modules=recipe.modules is not None)
         first = first_ramdisk({} if recipe.modules is None else find_needed(recipe.modules))
         with unfinished(folder):
             disk = folder / DISK
