@@ -28,7 +28,7 @@ _RECEIPT = 'import sys; sys.stdin.readline(); print(\'{"event": "receipt", "enve
 
 def rows(quick: bool) -> list[Row]:
     """Start of a job and of an enclave."""
-    repeat = 10 if quick else 40
+    repeat = 3 if quick else 40
     starts = interleaved({"walls": partial(_walled, _NOTHING), "plain": partial(_plain, _NOTHING)}, repeat=repeat)
     command = (sys.executable, "-I", "-S", "-c", _RECEIPT)
     runs = interleaved(

@@ -8,14 +8,14 @@ import math
 import pytest
 
 
-@pytest.mark.parametrize("area", ["evidence", "imports", "keeper", "tls", "volumes"])
+@pytest.mark.parametrize("area", ["evidence", "executors", "imports", "keeper", "programs", "tls", "volumes", "walls"])
 def test_an_area_can_be_measured(area: str) -> None:
     rows = importlib.import_module(f"bench.{area}").rows(quick=True)
     assert rows
     for row in rows:
         assert row.area == area
         assert math.isfinite(row.value)
-        assert row.value > 0
+        assert row.value > 0 or " minus " in row.name  # of two times, where this machine has other things to do
 
 
 def test_mounts_can_be_measured() -> None:
