@@ -44,7 +44,7 @@ def rows(quick: bool) -> list[Row]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # batch normalisation says how it works
         if quick:  # runs of a warm pool take half a minute; that there are any is shown by tests/integration/test_sandbox_runs.py
-            return [_step(repeat=1, epochs=4)]
+            return [_step(repeat=1, epochs=12)]
         return [_step(repeat=5, epochs=40), *_pool(5)]
 
 
