@@ -755,6 +755,13 @@ class ExecutorFailed(Unavailable):
     action = "Have the operator run paddock doctor on that machine, then ask for the run again."
 
 
+class RunOverdue(RunRefused):
+    """The enclave did not end long after the contract's time for a run was over."""
+
+    code = "E-RUN-34"
+    action = "It was ended and no outputs exist. Go on with it: paddock resume RUN; if it repeats, ask the operator why it fell silent."
+
+
 class ContractTooLarge(Misconfigured):
     """The contract allows more than the environment that was built for its runs can hold."""
 

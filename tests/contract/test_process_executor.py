@@ -8,15 +8,17 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paddock.errors import ExecutorFailed, PluginUnknown
-from paddock.executors import Executor, Launch, load_plugin
+from paddock.errors import ExecutorFailed, PluginUnknown, RunCancelled, RunOverdue
+from paddock.executors import ExecutionState, Executor, Launch, load_plugin
 from paddock.executors.command import environment
 from paddock.executors.process import ProcessExecutor
 from paddock.executors.supervision import Limits
+from paddock.testing.contracts import Participant, proposal
 from paddock.testing.executor_suite import RUN, Behaviour, ExecutorSuite, Recorder, launch
 
 PROGRAM = r"""
@@ -138,6 +140,53 @@ class TestProcessExecutor(ExecutorSuite):
         broken = (sys.executable, "-I", "-c", "print('nothing')")
         with pytest.raises(ExecutorFailed):
             ProcessExecutor(attester="none", measure_command=broken).measure()
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.STUBBORN, Behaviour.DEAF])
+def test_a_run_that_falls_silent_is_ended_when_its_time_is_long_over(behaviour: Behaviour) -> None:
+    """What it sent last and that its process lives prolong nothing."""
+    command = (sys.executable, "-I", "-c", PROGRAM, behaviour.value)
+    executor = ProcessExecutor(
+        attester="unix:/nowhere", program=command, limits=replace(SMALL, beside_seconds=0.5, grace_seconds=0.1)
+    )
+    recorder = Recorder()
+    execution = executor.start(launch(), recorder)
+    assert recorder.final()["error"]["code"] == RunOverdue.code
+    assert executor.status(execution) is ExecutionState.ENDED
+
+
+def test_a_run_that_was_stopped_is_not_called_overdue() -> None:
+    executor = ProcessExecutor(
+        attester="none",
+        program=(sys.executable, "-I", "-c", PROGRAM, "stubborn"),
+        limits=replace(SMALL, beside_seconds=60),
+    )
+    recorder = Recorder()
+    execution = executor.start(launch(), recorder)
+    executor._executions[execution]._stopped.set()
+    executor._executions[execution]._end_overdue()
+    executor.stop(execution)
+    assert recorder.final()["error"]["code"] == RunCancelled.code
+
+
+@pytest.mark.parametrize("warm", ["0", "1"])
+def test_a_run_has_the_time_that_its_contract_allows_and_that_of_its_start(warm: str) -> None:
+    told = launch()
+    contract = proposal([Participant.generate("north")]).to_dict()  # of 3600 s
+    executor = ProcessExecutor(
+        attester="none",
+        settings={"warm": warm},
+        program=(sys.executable, "-I", "-c", PROGRAM, "echo"),
+        limits=replace(SMALL, beside_seconds=60),
+    )
+    try:
+        for given, seconds in ((told, 60), (replace(told, contract=contract), 3660)):
+            recorder = Recorder()
+            executor.start(given, recorder)
+            assert recorder.final()["event"] == "receipt"
+            assert executor._executions[RUN].seconds == seconds
+    finally:
+        executor.close()
 
 
 def test_plug_ins_are_found_by_name() -> None:

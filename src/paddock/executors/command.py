@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from paddock.errors import ExecutorFailed
+from paddock.executors.asked import asked_limits
 from paddock.executors.executor import ExecutionState, Launch, OnEvent
 from paddock.executors.pool import WarmPool
 from paddock.executors.supervision import Execution, Limits
@@ -104,15 +105,18 @@ class CommandExecutor(abc.ABC):
         command = self.command(launch)
         started = tuple(command.arguments), dict(command.environment), command.folder
         line = launch.line(command.attester)
+        allowed = asked_limits(launch)
+        # Of a contract that cannot be read the enclave says so, and is done.
+        seconds = self._limits.beside_seconds + (0 if allowed is None else allowed.run_seconds)
 
         def clear() -> None:
             command.clear()
             self._pool.fill(*started)
 
         execution = self._pool.take(*started)
-        waited = execution is not None and execution.launch(line, on_event, log, clear)
+        waited = execution is not None and execution.launch(line, on_event, log, clear, seconds)
         if execution is None or not waited:
-            execution = Execution(line, on_event, self._limits, log, clear, command.folder)
+            execution = Execution(line, on_event, self._limits, log, clear, command.folder, seconds)
         with self._lock:
             self._executions[launch.run] = execution
             self._forget_old()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paddock.errors import ContractTooLarge
+from paddock.executors.asked import asked_limits
 from paddock.executors.executor import Launch
-from paddock.executors.tools import asked_limits
 
 OWN_THREADS = 16
 """Beside a job's: the interpreter's, those of keepers, leases and readers, and what the environment starts itself."""

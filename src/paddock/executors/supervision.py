@@ -23,6 +23,7 @@ from paddock.errors import (
     RunEndedSilently,
     RunKilled,
     RunOutOfMemory,
+    RunOverdue,
     RunSpokeBadly,
 )
 from paddock.executors.executor import EVENTS, FINAL_EVENTS, Json, OnEvent
@@ -45,12 +46,14 @@ class Limits:
         events: number of them.
         grace_seconds: between asking it to end and killing it.
         log_bytes: of what it writes for the operator; more is dropped.
+        beside_seconds: how long a run may take beside what its contract allows its work: emulated machines start for minutes.
     """
 
     line_bytes: int = 8 << 20
     events: int = 100_000
     grace_seconds: float = 5.0
     log_bytes: int = 4 << 20
+    beside_seconds: float = 3600.0
 
 
 @dataclass
@@ -69,6 +72,7 @@ class Execution:
         log: the file that gets its stderr; None drops it.
         clear: called once after its end, before the final event.
         folder: where it runs.
+        seconds: from its launch to its end at most, whatever it says or does not say; None: as long as it likes.
     """
 
     line: bytes | None
@@ -77,6 +81,7 @@ class Execution:
     log: Path | None
     clear: Callable[[], None]
     folder: Path = Path("/")
+    seconds: float | None = None
     ended: threading.Event = field(default_factory=threading.Event)
     _started: threading.Event = field(default_factory=threading.Event)
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -85,6 +90,7 @@ class Execution:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: subprocess.Popen[bytes] | None = None
     _reaped: bool = False
+    _overdue: bool = False
     _failure: BaseException | None = None
 
     def start(self, command: Sequence[str], env: dict[str, str]) -> None:
@@ -108,7 +114,14 @@ class Execution:
         """The started process; None before it is."""
         return None if self._process is None else self._process.pid
 
-    def launch(self, line: bytes, on_event: OnEvent, log: Path | None, clear: Callable[[], None]) -> bool:
+    def launch(
+        self,
+        line: bytes,
+        on_event: OnEvent,
+        log: Path | None,
+        clear: Callable[[], None],
+        seconds: float | None = None,
+    ) -> bool:
         """Give a waiting process its one launch.
 
         Returns:
@@ -119,7 +132,7 @@ class Execution:
                 raise RuntimeError("a process serves one launch")
             if self._gone.is_set() or self._stopped.is_set():
                 return False
-            self.line, self.on_event, self.log, self.clear = line, on_event, log, clear
+            self.line, self.on_event, self.log, self.clear, self.seconds = line, on_event, log, clear, seconds
             self._launched.set()
         return True
 
@@ -163,7 +176,12 @@ class Execution:
         threading.Thread(target=self._tell, args=(process,), name="launch", daemon=True).start()
         log = threading.Thread(target=self._keep_log, args=(process,), name="log", daemon=True)
         log.start()
+        overdue = threading.Timer(min(self.seconds or 0.0, threading.TIMEOUT_MAX), self._end_overdue)
+        overdue.daemon = True
+        if self.seconds is not None:
+            overdue.start()
         final = self._read(process)
+        overdue.cancel()
         # Without a last word, how it ends is the only thing that it tells: a wrapper may follow what it started.
         self._finish(_LEAVE_SECONDS if final is not None else self.limits.grace_seconds)
         reaper.join()
@@ -173,6 +191,12 @@ class Execution:
         self._clear()
         self.ended.set()
         self._deliver(final)
+
+    def _end_overdue(self) -> None:
+        # The enclave keeps to its time itself; one that nothing is heard of any more, or what stands for it here, does not.
+        if not self._stopped.is_set():
+            self._overdue = True
+            self.stop()
 
     def _wait_for_launch(self) -> bool:
         """Whether it was launched; False: it ended, or was discarded, before anybody needed it."""
@@ -275,6 +299,8 @@ class Execution:
             return True
 
     def _reason(self, code: int, kills_before: int) -> PaddockError:
+        if self._overdue:
+            return RunOverdue()
         if self._stopped.is_set():
             return RunCancelled()
         # Shells, and what starts a program inside an environment, tell of a signal as 128 and its number.

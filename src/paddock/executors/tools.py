@@ -11,9 +11,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from paddock.contract.terms import LimitTerms, read_terms
-from paddock.crypto.dsse import Envelope
-from paddock.errors import ContractRefused, EncodingRefused, ExecutorFailed
+from paddock.errors import ExecutorFailed
 from paddock.executors.command import environment
 from paddock.executors.executor import Launch
 from paddock.executors.texts import RUN
@@ -96,17 +94,6 @@ def unfinished(folder: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def asked_limits(launch: Launch) -> LimitTerms | None:
-    """The limits of a launch's contract; None where it cannot be read: the enclave then refuses it, and says why.
-
-    No signature is verified: an executor that is lied to starts what the enclave and the keepers refuse.
-    """
-    try:
-        return read_terms(Envelope.from_dict(dict(launch.contract)).payload).limits
-    except (EncodingRefused, ContractRefused):
-        return None
 
 
 def run_folder(parent: Path, launch: Launch) -> Path:
