@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
+import shutil
 import socket
 import struct
+import subprocess
 import tempfile
 import threading
 import zlib
@@ -19,13 +23,15 @@ import pytest
 
 from paddock.errors import ExecutorFailed, ExecutorOptionInvalid, ImageInvalid
 from paddock.evidence.claims import registers_digest
+from paddock.executors.machine import relay
 from paddock.executors.machine.archive import Entry, file_around, initial_file_system
-from paddock.executors.nitro import passage
+from paddock.executors.nitro import boot, passage
 from paddock.executors.nitro.boot import check_configuration, check_kernel, command_line, find_needed
 from paddock.executors.nitro.description import ALLOCATOR, FACTS, IMAGE, PACKAGES, read_enclave
 from paddock.executors.nitro.eif import Parts, metadata_of, read_eif, write_eif
 from paddock.executors.nitro.passage import read_ways
 from paddock.executors.nitro.settings import read_recipe, read_start
+from paddock.executors.nitro.tool import TurnNotTaken, own_folder, turn
 from tests.fixtures.nitro import Nitro, kernel
 from tests.fixtures.stand_in.nitro_passage import UnixNet
 
@@ -234,9 +240,144 @@ def test_each_part_has_its_register(tmp_path: Path) -> None:
     nitro = Nitro(tmp_path)
     plain = read_enclave(nitro.build()).registers
     other = read_enclave(nitro.build(compression="none")).registers  # another disk, the same list of packages
-    assert plain["pcr1"] == other["pcr1"]
-    assert plain["pcr2"] != other["pcr2"]
-    assert plain["pcr0"] != other["pcr0"]
+    for name in ("pcr0", "pcr1", "pcr2"):  # the first ramdisk says which disk it goes over to
+        assert plain[name] != other[name]
+
+
+def contents(written: bytes) -> list[bytes]:
+    return [each[12:] for each in sections(written)]
+
+
+def moved(written: bytes, *parts: bytes) -> bytes:
+    """An image of these contents, ramdisks last."""
+    kinds = (1, 2, 5, *[3] * (len(parts) - 3))
+    return assembled(
+        written, [struct.pack(">HHQ", kind, 0, len(part)) + part for kind, part in zip(kinds, parts, strict=True)]
+    )
+
+
+_MOVED: dict[str, Callable[[bytes, bytes, bytes, bytes, bytes], tuple[bytes, ...]]] = {
+    "the beginning of the command line, to the kernel": lambda k, c, m, one, two: (k + c[:-90], c[-90:], m, one, two),
+    "the kernel's end, to the command line": lambda k, c, m, one, two: (k[:-7], k[-7:] + c, m, one, two),
+    "the end of the command line, to the ramdisk": lambda k, c, m, one, two: (k, c[:-90], m, c[-90:] + one, two),
+    "the ramdisk's beginning, to the command line": lambda k, c, m, one, two: (k, c + one[:99], m, one[99:], two),
+    "the second ramdisk, in two": lambda k, c, m, one, two: (k, c, m, one, two[:200], two[200:]),
+}
+
+
+@pytest.mark.parametrize("what", _MOVED)
+def test_where_parts_end_is_not_measured_but_noticed(tmp_path: Path, what: str) -> None:
+    """All registers stay, whatever is moved between neighbours (A-10): so the operator's measuring and the first program look themselves."""
+    nitro = Nitro(tmp_path)
+    folder = nitro.build()
+    genuine = (folder / IMAGE).read_bytes()
+    parts = _MOVED[what](*contents(genuine))
+    odd = moved(genuine, *parts)
+    (folder / IMAGE).write_bytes(odd)
+    read = read_eif(folder / IMAGE)
+    assert dict(read.registers) == read_enclave(folder).registers
+    with pytest.raises(ExecutorFailed, match="changed after"):
+        nitro.executor(folder).registers()
+    if len(parts) == 5:
+        assert (
+            looked_at(
+                tmp_path, read_enclave(folder).command_line, parts[1].partition(b"\0")[0].decode("ascii", "replace")
+            )
+            == 3
+        )
+
+
+def looked_at(folder: Path, built: str, given: str, disk: bytes = b"disk", sum_of: bytes = b"disk") -> int:
+    """Status of the part of the first program that looks at the command line and the disk; 0: it goes on."""
+    script = (Path(boot.__file__).with_name("guest") / "initial.sh").read_text(encoding="ascii")
+    part = script[script.index("set -f\n") : script.index("while read -r module")]
+    assert part.count("fail ") == 5
+    files = {"command-line": f"{built}\n".encode(), "cmdline": f"{given}\n".encode(), "disk.img": disk}
+    files["disk.sum"] = f"{hashlib.sha256(sum_of).hexdigest()}  {folder}/disk.img\n".encode()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    for place in ("/proc/cmdline", "/command-line", "/disk.sum"):
+        assert f" {place} " in part or f"<{place} " in part
+        part = part.replace(place, str(folder / Path(place).name))
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is not installed")
+    program = f'sha256sum() {{ {busybox} sha256sum "$@"; }}\nfail() {{ exit 3; }}\n{part}'
+    return subprocess.run([busybox, "sh", "-c", program], check=False, cwd=folder).returncode
+
+
+BUILT = command_line(f"sha256:{'ab' * 32}")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        " virtio_mmio.device=4K@0xd0000000:5",
+        " virtio_mmio.device=512@0xfeb00e00:12:1 virtio_mmio.device=4K@0xd0001000:6",
+    ],
+)
+def test_the_first_program_goes_on_with_the_command_line_that_was_built(tmp_path: Path, more: str) -> None:
+    assert looked_at(tmp_path, BUILT, BUILT + more) == 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        BUILT[1:],
+        BUILT[:-1],
+        BUILT.replace(" lockdown=confidentiality", ""),
+        BUILT.replace("random.trust_cpu=on", "random.trust_cpu=off"),
+        f"x{BUILT}",
+        f" {BUILT}",
+        f"{BUILT}0",
+        f"{BUILT} lockdown=none",
+        f"lockdown=none {BUILT}",
+        f"virtio_mmio.device=4K@0xd0000000:5 {BUILT}",
+        f"{BUILT} virtio_mmio.device=4K@0xd0000000:5 init=/bin/sh",
+        f"{BUILT} init=/bin/sh virtio_mmio.device=4K@0xd0000000:5",
+        f"{BUILT} virtio_mmio.device=4K@0xd0000000:5\x0bmodule.sig_enforce=0",
+        f"{BUILT} virtio_mmio.device=4K@0xd0000000:5\x0cmodule.sig_enforce=0",
+        f"{BUILT} virtio_mmio.device=4K@0xd0000000:5\xa0module.sig_enforce=0",
+        f'{BUILT} virtio_mmio.device="4K@0xd0000000:5 x"',
+        f"{BUILT} virtio_mmio.devices=1",
+        f"{BUILT} *",
+    ],
+)
+def test_the_first_program_ends_with_any_other_command_line(tmp_path: Path, given: str) -> None:
+    assert looked_at(tmp_path, BUILT, given) == 3
+
+
+def test_the_first_program_ends_with_another_disk(tmp_path: Path) -> None:
+    """A split ramdisk may be put together again with a gap, for all that is known of the hypervisor."""
+    assert looked_at(tmp_path, BUILT, BUILT, disk=b"di\0\0sk") == 3
+
+
+def test_what_the_first_program_looks_at_lies_behind_what_runs_it(tmp_path: Path) -> None:
+    """An archive that begins at the copy of the command line has no shell in it, so nothing of it runs."""
+    _, line, _, first, second = contents((Nitro(tmp_path).build() / IMAGE).read_bytes())
+    assert first.count(b"busybox\0\0") >= 1
+    assert first.index(b"bin/busybox\0") < first.index(line) < first.index(b"init\0")
+    assert first.count(line) == 1
+    start = second.index(b"hsqs")
+    disk = second[start : start + 4 + 9 * 4 + 1]
+    assert f"{hashlib.sha256(disk).hexdigest()}  /disk.img\n".encode() in first
+
+
+def test_a_kernel_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    made = parts(tmp_path)
+    whole = bytearray(made.kernel.read_bytes())
+    whole[0x1F1], whole[0x1F4:0x1F8] = 2, ((len(whole) - 3 * 512) // 16).to_bytes(4, "little")
+    for content, whether in ((whole, True), (whole + b"signature", True), (whole[:-1], False), (b"MZ" * 1000, False)):
+        made.kernel.write_bytes(content)
+        (tmp_path / "image").unlink(missing_ok=True)
+        write_eif(made, tmp_path / "image")
+        if whether:
+            read_eif(tmp_path / "image")
+            continue
+        with pytest.raises(ImageInvalid, match="kernel"):
+            read_eif(tmp_path / "image")
 
 
 def test_facts_whose_measurement_is_another_are_refused(tmp_path: Path) -> None:
@@ -278,6 +419,12 @@ def test_a_configuration_without_landlock_is_refused(tmp_path: Path) -> None:
     check_configuration(file, modules=True)
     with pytest.raises(ExecutorFailed, match="without CONFIG_VIRTIO_MMIO"):
         check_configuration(file, modules=False)
+    own = [*rows, "CONFIG_SECURITY_LANDLOCK=y", "CONFIG_CMDLINE_BOOL=y"]
+    file.write_text("\n".join([*own, 'CONFIG_CMDLINE=""']), encoding="ascii")
+    check_configuration(file, modules=True)
+    file.write_text("\n".join([*own, 'CONFIG_CMDLINE="lockdown=none"']), encoding="ascii")
+    with pytest.raises(ExecutorFailed, match="CONFIG_CMDLINE"):
+        check_configuration(file, modules=True)
     file.write_text("\n".join([*rows, "# CONFIG_SECURITY_LANDLOCK is not set"]), encoding="ascii")
     with pytest.raises(ExecutorFailed, match="without CONFIG_SECURITY_LANDLOCK"):
         check_configuration(file, modules=True)
@@ -411,6 +558,154 @@ def test_a_guest_that_is_told_no_way_ends(folder: Path, line: bytes) -> None:
     met(folder, b"\xb7", tell)
     with pytest.raises(ValueError, match="what the host tells"):
         lead(folder)
+
+
+def kept(folder: Path, seconds: float = 0.3) -> None:
+    with pytest.raises(OSError, match=r"timed out|too slow"):
+        passage.guest(UnixNet(folder, 16), ["/bin/false"], {}, seconds)
+
+
+def test_a_guest_is_not_kept_by_a_host_that_does_not_answer_its_sign(folder: Path) -> None:
+    with UnixNet(folder, passage.PARENT).listen(passage.READY):
+        kept(folder)
+
+
+def test_a_guest_is_not_kept_by_a_host_that_does_not_come(folder: Path) -> None:
+    met(folder, b"\xb7", lambda: None)
+    kept(folder)
+
+
+@pytest.mark.parametrize("said", [b"", b'{"ways": ', b'{"ways": []}\n'])
+def test_a_guest_is_not_kept_by_a_host_that_comes_and_goes_no_further(folder: Path, said: bytes) -> None:
+    """It says nothing, or half of it, or all of it and does not come with the launch."""
+    done = threading.Event()
+
+    def come() -> None:
+        with UnixNet(folder, passage.PARENT).connect(16, passage.CONTROL) as control:
+            control.sendall(said)
+            done.wait(20)
+
+    met(folder, b"\xb7", come)
+    try:
+        kept(folder)
+    finally:
+        done.set()
+
+
+def test_a_guest_is_not_kept_by_a_host_that_says_one_byte_after_the_other(folder: Path) -> None:
+    """The time is one for all of it, not one for each byte."""
+
+    def trickle() -> None:
+        with UnixNet(folder, passage.PARENT).connect(16, passage.CONTROL) as control, contextlib.suppress(OSError):
+            for _ in range(1000):
+                control.sendall(b" ")
+                threading.Event().wait(0.02)
+
+    met(folder, b"\xb7", trickle)
+    kept(folder)
+
+
+def test_a_way_outlives_a_failed_connection_and_all_ways_share_their_room() -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    for _, far in pairs:
+        far.settimeout(20)
+    room, free, asked = threading.BoundedSemaphore(1), threading.Event(), threading.Semaphore(0)
+
+    def come() -> Iterator[socket.socket | OSError | None]:
+        yield OSError(24, "Too many open files")
+        yield None
+        yield pairs[0][0]
+        yield pairs[1][0]
+        free.wait(20)
+        yield pairs[2][0]
+
+    def accept() -> socket.socket | None:
+        found = next(coming, EOFError())
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def connect() -> socket.socket:
+        asked.release()
+        here, there = socket.socketpair()
+        with there:
+            return here
+
+    def serve() -> None:
+        with contextlib.suppress(EOFError):
+            passage._serve(accept, connect, room)
+
+    coming = come()
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    assert asked.acquire(timeout=20), "the failed one was not the last"
+    assert pairs[1][1].recv(1) == b"", "there is no room while the first one is there"
+    pairs[0][1].close()
+    assert room.acquire(timeout=20), "its end makes room"
+    room.release()
+    free.set()
+    assert asked.acquire(timeout=20), "there is room again"
+    pairs[1][1].close()
+    pairs[2][1].close()
+    server.join(20)
+    assert room.acquire(timeout=20)
+
+
+def test_a_far_end_that_is_gone_without_a_word_is_noticed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        for connected in (passage._far((host, port)), relay._connect(host, port)):
+            with connected:
+                assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"):
+                    assert 0 < connected.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) <= 60_000
+
+
+def test_services_of_one_user_take_turns_and_wait_no_longer_than_they_should(tmp_path: Path) -> None:
+    with turn(tmp_path / "own"):
+        assert (tmp_path / "own").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "own" / "paddock-nitro.lock").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(TurnNotTaken, match="being started"), turn(tmp_path / "own", seconds=0):
+            pytest.fail("two at once")
+    with turn(tmp_path / "own", seconds=0):
+        pass
+
+
+def test_whoever_can_read_the_image_cannot_keep_enclaves_from_starting(tmp_path: Path) -> None:
+    nitro = Nitro(tmp_path)
+    folder = nitro.build()
+    with (folder / IMAGE).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with turn(nitro.kind().turns or tmp_path, seconds=0):
+            pass
+
+
+def test_a_lock_that_others_can_open_is_refused(tmp_path: Path) -> None:
+    for folder, file, link in ((0o777, 0o600, False), (0o700, 0o644, False), (0o700, 0o600, True)):
+        shutil.rmtree(tmp_path / "own", ignore_errors=True)
+        (tmp_path / "own").mkdir()
+        lock = tmp_path / "own" / "paddock-nitro.lock"
+        if link:
+            (tmp_path / "elsewhere").touch(0o600)
+            lock.symlink_to(tmp_path / "elsewhere")
+        else:
+            lock.touch(file)
+            lock.chmod(file)
+        (tmp_path / "own").chmod(folder)
+        with pytest.raises(TurnNotTaken), turn(tmp_path / "own", seconds=0):
+            pytest.fail("it was taken")
+    (tmp_path / "file").touch()
+    with pytest.raises(TurnNotTaken), turn(tmp_path / "file"):
+        pytest.fail("it was taken")
+
+
+def test_turns_are_taken_in_a_folder_of_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somebody")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    assert own_folder() == Path(f"/run/user/{os.getuid()}")
+    for none in ("", "relative"):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", none)
+        assert own_folder() == Path("/somebody/.paddock")
 
 
 def test_an_instance_listens_where_nobody_does() -> None:

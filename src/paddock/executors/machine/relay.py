@@ -12,15 +12,15 @@ import threading
 
 _BLOCK_BYTES = 1 << 16
 _CONNECT_SECONDS = 20.0
+_IDLE_SECONDS, _BETWEEN_SECONDS, _PROBES, _UNANSWERED_MILLISECONDS = 30, 10, 3, 60_000
 
 
 def main(host: str, port: str) -> int:
     """Carry bytes both ways until both sides have ended."""
     try:
-        far = socket.create_connection((host, int(port)), _CONNECT_SECONDS)
+        far = _connect(host, int(port))
     except OSError:
         return 1
-    far.settimeout(None)
     outward = threading.Thread(target=_outward, args=(far,), daemon=True)
     outward.start()
     try:
@@ -30,6 +30,18 @@ def main(host: str, port: str) -> int:
         pass
     # Who asked hears nothing more, so whatever it still wants to say is of no use.
     return 0
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    far = socket.create_connection((host, port), _CONNECT_SECONDS)
+    # One that is gone without a word is noticed within a minute or so, whether or not something is under way: else its process stays.
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_SECONDS)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _BETWEEN_SECONDS)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MILLISECONDS)
+    far.settimeout(None)
+    return far
 
 
 def _outward(far: socket.socket) -> None:

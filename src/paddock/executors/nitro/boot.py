@@ -4,8 +4,8 @@ The walls around jobs ask more of a kernel than an enclave alone does: Landlock 
 kernel that AWS publishes has (4.14 beside `nitro-cli`, 6.6 in its bootstrap repository). Of a kernel that is too old that is said here, of
 one whose configuration is at hand, too; else the walls say it inside, before a job starts.
 
-Source: aws/aws-nitro-enclaves-sdk-bootstrap, init/init.c and kernel/ (command line, devices on virtio-mmio); Linux, drivers/misc/nsm.c (since
-6.8); docs/spec/walls.md.
+Source: aws/aws-nitro-enclaves-sdk-bootstrap, init/init.c and kernel/ (command line, devices on virtio-mmio); QEMU, hw/i386/microvm.c (devices
+are named behind the command line); Linux, drivers/misc/nsm.c (since 6.8); docs/spec/walls.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from paddock.executors.machine.modules import find_modules, load_order
 from paddock.executors.machine.tree import program
 
 DISK, INIT = "disk.img", "init"
+LINE, DISK_SUM = "command-line", "disk.sum"
+"""Files of the first ramdisk that say what command line and disk are. Their names sort behind busybox's: whatever of the archive holds the first of
+them and was cut off before it has no program that could run."""
 _HERE = Path(__file__).parent / "guest"
 _LEAST = (5, 13)
 _HEAD_BYTES = 1 << 16
@@ -60,7 +63,7 @@ _CONFIGURED = (
     "SECCOMP_FILTER",
     "SECURITY_LANDLOCK",
 )
-_APPLETS = ("cat", "insmod", "mkdir", "mount", "reboot", "sh", "switch_root", "umount")
+_APPLETS = ("cat", "insmod", "mkdir", "mount", "reboot", "sh", "sha256sum", "switch_root", "umount")
 _LINKS = {f"bin/{name}": "busybox" for name in _APPLETS}
 _FOLDERS = ("dev", "disk", "proc", "run", "sys")
 _RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
@@ -93,7 +96,7 @@ def check_configuration(file: Path, *, modules: bool) -> None:
         modules: whether its modules are at hand; else all must be built in, the driver of the security module too.
 
     Raises:
-        ExecutorFailed: something is missing.
+        ExecutorFailed: something is missing, or the kernel has a command line of its own.
     """
     try:
         rows = set(file.read_text(encoding="utf-8").splitlines())
@@ -103,6 +106,10 @@ def check_configuration(file: Path, *, modules: bool) -> None:
     missing = [name for name in names if not rows & {f"CONFIG_{name}={how}" for how in ("ym" if modules else "y")}]
     if missing:
         raise ExecutorFailed(f"The kernel is built without {', '.join(f'CONFIG_{name}' for name in missing)}.")
+    if any(row.startswith("CONFIG_CMDLINE=") and row != 'CONFIG_CMDLINE=""' for row in rows):
+        raise ExecutorFailed(
+            "The kernel brings words of a command line with it (CONFIG_CMDLINE): its enclaves would end at once."
+        )
 
 
 def find_needed(folder: Path) -> dict[str, bytes]:
@@ -126,8 +133,13 @@ def command_line(packages: str) -> str:
     return " ".join([*_FIXED, f"paddock.packages={packages}"])
 
 
-def first_ramdisk(modules: Mapping[str, bytes]) -> bytes:
-    """Busybox, the modules, and the first program.
+def first_ramdisk(modules: Mapping[str, bytes], line: str, disk: str) -> bytes:
+    """Busybox, the modules, the first program, and what that one holds command line and disk against.
+
+    Args:
+        modules: see `find_needed`.
+        line: see `command_line`.
+        disk: its SHA-256 as hex.
 
     Raises:
         ExecutorFailed: busybox is not installed.
@@ -135,6 +147,8 @@ def first_ramdisk(modules: Mapping[str, bytes]) -> bytes:
     entries = {"bin/busybox": Entry(program("busybox", "busybox-static").read_bytes(), executable=True)}
     entries |= {f"modules/{name}.ko": Entry(content) for name, content in modules.items()}
     entries["modules/order"] = Entry("".join(f"{name}\n" for name in modules).encode("ascii"))
+    entries[LINE] = Entry(f"{line}\n".encode("ascii"))
+    entries[DISK_SUM] = Entry(f"{disk}  /{DISK}\n".encode("ascii"))
     entries[INIT] = Entry((_HERE / "initial.sh").read_bytes(), executable=True)
     entries |= {place: Entry(target.encode("ascii"), link=True) for place, target in _LINKS.items()}
     return initial_file_system(entries, _FOLDERS)

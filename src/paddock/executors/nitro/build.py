@@ -5,6 +5,7 @@ The same installed files and the same kernel give the same image, byte for byte,
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -94,7 +95,7 @@ class NitroBuilder:
         release = check_kernel(recipe.kernel)
         if recipe.configuration is not None:
             check_configuration(recipe.configuration, modules=recipe.modules is not None)
-        first = first_ramdisk({} if recipe.modules is None else find_needed(recipe.modules))
+        modules = {} if recipe.modules is None else find_needed(recipe.modules)
         with unfinished(folder):
             disk = folder / DISK
             made_from = {**self._write(disk, recipe.compression, said), "kernel": release}
@@ -102,6 +103,8 @@ class NitroBuilder:
             (folder / PACKAGES).write_bytes(packages)
             digest = sha256_id(packages)
             line = command_line(digest)
+            with disk.open("rb") as content:
+                first = first_ramdisk(modules, line, hashlib.file_digest(content, "sha256").hexdigest())
             head, tail = file_around(DISK, disk.stat().st_size)
             said("writing the enclave image")
             metadata = metadata_of("paddock", _VERSION, release, {"packages": digest})

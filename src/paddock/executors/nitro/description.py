@@ -13,6 +13,8 @@ from paddock.evidence.claims import registers_digest
 from paddock.executors.nitro.eif import REGISTERS
 
 FACTS, PACKAGES, IMAGE, ALLOCATOR = "enclave.json", "packages.json", "enclave.eif", "allocator.yaml"
+RAMDISKS = 2
+"""How many an image has: one with the first program, one that brings the disk."""
 _MAX_FACTS_BYTES = 1 << 20
 _Id = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 _Name = Literal["pcr0", "pcr1", "pcr2"]

@@ -4,8 +4,10 @@ The same parts give the same bytes: kernel, command line, metadata, ramdisks, in
 The reader takes that order alone, and nothing between, behind or beside the sections.
 
 PCR0 is over kernel, command line and all ramdisks, PCR1 over kernel, command line and the first ramdisk, PCR2 over the other
-ramdisks: of each the SHA-384 of 48 zero bytes and the SHA-384 of those contents, headers left out. Metadata are not measured. PCR3 and PCR4 are of
-the instance, PCR8 is of a signed image; ours is not signed.
+ramdisks: of each the SHA-384 of 48 zero bytes and the SHA-384 of those contents, headers left out. So nothing measures where one content ends and the
+next begins: a byte can go from the command line to the kernel's end, and a ramdisk behind the first be split. The first program finds that
+out (`guest/initial.sh`), since no reader of registers can. Metadata are not measured. PCR3 and PCR4 are of the instance, PCR8 is of a signed
+image; ours is not signed.
 
 Source: aws/aws-nitro-enclaves-image-format, README.md ("Enclave Image File (EIF) Specification", 2024-06-21) and src/defs/mod.rs;
 QEMU 9.2, hw/core/eif.c, which reads and measures them a second time.
@@ -39,6 +41,7 @@ _DEFAULT_MEMORY, _DEFAULT_CORES = 1 << 30, 2
 """What AWS's own tool writes; nothing reads it."""
 _BLOCK_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 16
+_SECTOR_BYTES, _PARAGRAPH_BYTES = 512, 16
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,9 @@ def _read(source: BinaryIO, file_bytes: int) -> Eif:
             raise ValueError("a section has a wrong size")
         checksum = zlib.crc32(head, checksum)
         measured.begin(kind)
-        for block in _read_blocks(source, size):
+        for number, block in enumerate(_read_blocks(source, size)):
+            if kind == _KERNEL and number == 0:
+                _check_kernel(block, size)
             checksum = zlib.crc32(block, checksum)
             measured.add(block)
             if is_text:
@@ -208,6 +213,18 @@ def _read_header(header: bytes) -> tuple[list[int], list[int]]:
     if not 4 <= count <= _MOST_SECTIONS or any(offsets[count:]) or any(sizes[count:]):
         raise ValueError("its number of sections is wrong")
     return offsets[:count], sizes[:count]
+
+
+def _check_kernel(head: bytes, size: int) -> None:
+    """Return if a kernel is not shorter than it says. That nothing was added to its end cannot be seen: a signature would stand there.
+
+    Source: Linux, Documentation/arch/x86/boot.rst: setup_sects at 0x1f1 (0 means 4), syssize in paragraphs at 0x1f4, `HdrS` at 0x202.
+    """
+    if len(head) < _SECTOR_BYTES << 1 or head[0x202:0x206] != b"HdrS":
+        raise ValueError("its kernel is none for x86_64")
+    least = ((head[0x1F1] or 4) + 1) * _SECTOR_BYTES + int.from_bytes(head[0x1F4:0x1F8], "little") * _PARAGRAPH_BYTES
+    if size < least:
+        raise ValueError("its kernel was cut short")
 
 
 class _Registers:

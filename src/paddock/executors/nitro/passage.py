@@ -25,6 +25,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -34,8 +35,10 @@ NETWORK = "127.0.2."
 MOST_WAYS = 100
 _BEAT = b"\xb7"
 _BLOCK_BYTES, _MAX_LINE_BYTES = 1 << 16, 1 << 16
-_CONNECT_SECONDS, _HOST_SECONDS, _LAST_SECONDS = 20.0, 120.0, 10.0
+_CONNECT_SECONDS, _HOST_SECONDS, _LAST_SECONDS, _PAUSE_SECONDS = 20.0, 120.0, 10.0, 0.1
+_IDLE_SECONDS, _BETWEEN_SECONDS, _PROBES, _UNANSWERED_MILLISECONDS = 30, 10, 3, 60_000
 _MOST_CONNECTIONS = 256
+"""Of all ways together: each takes two descriptors, of which a process has 1024 where nobody says more."""
 _INSIDE = re.compile(r"127\.0\.2\.[0-9]{1,3}")
 _SIGNALLED = 128
 PROGRAM = ("/usr/lib/paddock/bin/python3", "-I", "-m", "paddock.enclave")
@@ -104,10 +107,11 @@ def host(plan: Mapping[str, Any], net: Net) -> int:
         The status with which the enclave's program ended; 1 where it is not told.
     """
     cid, ways = plan["cid"], []
+    room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
     for inside, name, port in plan["ways"]:
         listener = net.listen(None)
         ways.append([inside, port, net.port(listener)])
-        _start(_relay, net, listener, cid, (name, port))
+        _start(_relay, net, listener, cid, (name, port), room)
     with net.connect(cid, CONTROL) as control:
         control.sendall(json.dumps({"ways": ways}).encode("ascii") + b"\n")
         with net.connect(cid, LAUNCH) as launch:
@@ -123,27 +127,32 @@ def host(plan: Mapping[str, Any], net: Net) -> int:
     return status[0] if status else 1
 
 
-def guest(net: Net, command: Sequence[str], environment: Mapping[str, str]) -> int:
+def guest(net: Net, command: Sequence[str], environment: Mapping[str, str], seconds: float = _HOST_SECONDS) -> int:
     """The enclave's end: say that it is there, take what the host tells, run the program once.
 
     Args:
         net: how the host is reached.
         command: the enclave's program.
         environment: all that it gets of one.
+        seconds: from the first sign until the program is started, for all of it: no host keeps an enclave for later.
 
     Returns:
         The program's status, as shells tell it.
 
     Raises:
-        OSError, ValueError: the host does not come, or tells what is no way.
+        OSError, ValueError: the host does not come, is too slow, or tells what is no way.
     """
+    end, room = time.monotonic() + seconds, threading.BoundedSemaphore(_MOST_CONNECTIONS)
     with net.listen(CONTROL) as controls, net.listen(LAUNCH) as launches:
-        _report(net)
-        with _from_parent(net, controls) as control:
-            for inside, port, far in read_ways(_line(control)):
-                _start(_forward, net, socket.create_server((inside, port), backlog=_MOST_CONNECTIONS), far)
-            with _from_parent(net, launches) as launch:
+        _report(net, end)
+        with _from_parent(net, controls, end) as control:
+            for inside, port, far in read_ways(_line(control, end)):
+                _start(_forward, net, socket.create_server((inside, port), backlog=_MOST_CONNECTIONS), far, room)
+            with _from_parent(net, launches, end) as launch:
+                for each in (control, launch):
+                    each.settimeout(None)
                 ends = launch.fileno()
+                # On that socket the enclave's program waits for its launch no longer than for any other (paddock.enclave.boot).
                 program = subprocess.Popen(  # noqa: S603 - the image's own program
                     list(command), stdin=ends, stdout=ends, stderr=subprocess.DEVNULL, env=dict(environment), cwd="/"
                 )
@@ -189,26 +198,55 @@ def carry(one: socket.socket, other: socket.socket) -> None:
     other.close()
 
 
-def _relay(net: Net, listener: socket.socket, cid: int, far: tuple[str, int]) -> None:
+def _relay(net: Net, listener: socket.socket, cid: int, far: tuple[str, int], room: threading.BoundedSemaphore) -> None:
     """Connections of this enclave, and of no other on this instance, to the one address."""
-    room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-    while True:
+
+    def accept() -> socket.socket | None:
         near, who = net.accept(listener)
-        if who != cid or not room.acquire(blocking=False):
-            near.close()
-            continue
-        _start(_carried, near, lambda: socket.create_connection(far, _CONNECT_SECONDS), room)
+        if who == cid:
+            return near
+        near.close()
+        return None
+
+    _serve(accept, lambda: _far(far), room)
 
 
-def _forward(net: Net, listener: socket.socket, far: int) -> None:
+def _forward(net: Net, listener: socket.socket, far: int, room: threading.BoundedSemaphore) -> None:
     """Connections inside, to the host's port."""
-    room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+    _serve(lambda: listener.accept()[0], lambda: net.connect(PARENT, far), room)
+
+
+def _serve(
+    accept: Callable[[], socket.socket | None], connect: Callable[[], socket.socket], room: threading.BoundedSemaphore
+) -> None:
+    """Carry one connection after the other on, as long as this process lives: a way that ended would not come back."""
     while True:
-        near, _address = listener.accept()
+        try:
+            near = accept()
+        except OSError:  # whoever came left, or descriptors have run out for the moment
+            time.sleep(_PAUSE_SECONDS)
+            continue
+        if near is None:
+            continue
         if not room.acquire(blocking=False):
             near.close()
             continue
-        _start(_carried, near, lambda: net.connect(PARENT, far), room)
+        try:
+            _start(_carried, near, connect, room)
+        except RuntimeError:  # no thread can be had
+            room.release()
+            near.close()
+
+
+def _far(address: tuple[str, int]) -> socket.socket:
+    far = socket.create_connection(address, _CONNECT_SECONDS)
+    # One that is gone without a word is noticed within a minute or so, whether or not something is under way.
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_SECONDS)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _BETWEEN_SECONDS)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MILLISECONDS)
+    return far
 
 
 def _carried(near: socket.socket, connect: Callable[[], socket.socket], room: threading.BoundedSemaphore) -> None:
@@ -216,7 +254,7 @@ def _carried(near: socket.socket, connect: Callable[[], socket.socket], room: th
         far = connect()
         far.settimeout(None)
         carry(near, far)
-    except OSError:
+    except (OSError, RuntimeError):
         near.close()  # whoever asked sees that nobody answers
     finally:
         room.release()
@@ -240,31 +278,40 @@ def _tell(launch: socket.socket) -> None:
             launch.sendall(part)
 
 
-def _report(net: Net) -> None:
+def _report(net: Net, end: float) -> None:
     with net.connect(PARENT, READY) as beat:
+        beat.settimeout(_left(end))
         beat.sendall(_BEAT)
         if beat.recv(1) != _BEAT:
             raise OSError("the host does not answer")
 
 
-def _from_parent(net: Net, listener: socket.socket) -> socket.socket:
-    listener.settimeout(_HOST_SECONDS)  # a host that died at the wrong moment leaves no enclave behind
+def _from_parent(net: Net, listener: socket.socket, end: float) -> socket.socket:
+    listener.settimeout(_left(end))  # a host that died at the wrong moment leaves no enclave behind
     connection, who = net.accept(listener)
     if who != PARENT:
         connection.close()
         raise OSError("somebody else than the host")
-    connection.settimeout(None)
     return connection
 
 
-def _line(control: socket.socket) -> bytes:
-    line = b""
+def _line(source: socket.socket, end: float) -> bytes:
+    """One line, behind which the host says nothing."""
+    line = bytearray()
     while not line.endswith(b"\n"):
-        part = control.recv(1)
-        if not part or len(line) == _MAX_LINE_BYTES:
-            raise ValueError("what the host tells is no line")
+        source.settimeout(_left(end))
+        part = source.recv(_BLOCK_BYTES)
         line += part
-    return line
+        if not part or len(line) > _MAX_LINE_BYTES or b"\n" in part[:-1]:
+            raise ValueError("what the host tells is no line")
+    return bytes(line)
+
+
+def _left(end: float) -> float:
+    seconds = end - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("the host is too slow")
+    return seconds
 
 
 def _watch(control: socket.socket, program: subprocess.Popen[bytes], alone: threading.Event) -> None:
