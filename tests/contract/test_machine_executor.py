@@ -21,18 +21,19 @@ from paddock.executors import Executor, Launch, load_plugin
 from paddock.executors.command import CommandExecutor
 from paddock.executors.machine import MachineBuilder, MachineExecutor, qemu
 from paddock.executors.machine.description import DISK, FACTS, KERNEL_IMAGE
-from paddock.executors.machine.executor import _reported
+from paddock.executors.machine.executor import _reported, _unfit
+from paddock.executors.machine.measured import expected_registers
+from paddock.executors.machine.pe import section
 from paddock.executors.machine.qemu import Kind
-from paddock.executors.machine.settings import StartSettings, read_start
+from paddock.executors.machine.settings import StartSettings, read_recipe, read_start
 from paddock.executors.supervision import Limits
 from paddock.testing.executor_suite import RUN, Behaviour, ExecutorSuite, Recorder
 from tests.contract.test_occlum_executor import LIMITS, of
 from tests.contract.test_process_executor import PROGRAM
-from tests.unit.executors.test_machine_image import facts
+from tests.unit.executors.test_machine_image import facts, machine_image, written
 
 _TOOLS = Path("/usr/bin/swtpm")
 _TPM = pytest.mark.skipif(not _TOOLS.exists(), reason="not installed: swtpm (Debian: apt-get install swtpm tpm2-tools)")
-MEASURED = registers_digest("tpm", {"sha256:00": "cd" * 32})
 _SMALL = Limits(line_bytes=100_000, events=200, grace_seconds=0.3, log_bytes=1000)
 _CHECKS = r"""
 import os, stat, sys
@@ -214,20 +215,76 @@ def test_a_machine_without_a_word_holds_what_a_draft_allows_without_a_word(tmp_p
 
 def test_a_measurement_is_that_of_the_shape_that_was_measured(tmp_path: Path) -> None:
     chosen = settings(tmp_path, "qemu")
+    image = machine_image(facts()["command_line"].encode())
+    written(tmp_path / "machine", image)
     with pytest.raises(ExecutorFailed, match="without a reference"):
         MachineExecutor(attester="none", settings=chosen).measure()
     reference = {"firmware": "ab" * 32, "cores": 2, "memory_mib": 6400, "register_0": "cd" * 32}
-    value = facts(reference=reference, registers={"sha256:00": "cd" * 32}, measurement=MEASURED)
-    (tmp_path / "machine" / FACTS).write_text(json.dumps(value), encoding="utf-8")
+    registers = dict(expected_registers(image, "cd" * 32))
+    measured = registers_digest("tpm", registers)
+    written(tmp_path / "machine", image, reference=reference, registers=registers, measurement=measured)
     # The firmware that is there is another one than the one that was started for reference.
     with pytest.raises(ExecutorFailed, match="firmware"):
         MachineExecutor(attester="none", settings=chosen).measure()
     digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # of the one byte that stands for it
-    value["reference"]["firmware"] = digest
-    (tmp_path / "machine" / FACTS).write_text(json.dumps(value), encoding="utf-8")
-    assert MachineExecutor(attester="none", settings=chosen).measure() == value["measurement"]
+    reference["firmware"] = digest
+    written(tmp_path / "machine", image, reference=reference, registers=registers, measurement=measured)
+    assert MachineExecutor(attester="none", settings=chosen).measure() == measured
     with pytest.raises(ExecutorFailed, match="2 cores and 6400"):
         MachineExecutor(attester="none", settings={**chosen, "cores": "4"}).measure()
+    # What stands in its description is not taken for what its files are.
+    told = {**registers, "sha256:09": "11" * 32}
+    written(tmp_path / "machine", image, reference=reference, registers=told, measurement=measured)
+    with pytest.raises(ImageInvalid, match="other registers"):
+        MachineExecutor(attester="none", settings=chosen).measure()
+
+
+@pytest.mark.parametrize("kind", ["plain", "sev-snp", "tdx"])
+def test_a_kernel_image_that_was_changed_is_not_measured(tmp_path: Path, kind: str) -> None:
+    chosen = {**settings(tmp_path, "qemu"), "kind": kind}
+    image = machine_image(facts()["command_line"].encode())
+    written(tmp_path / "machine", image)
+    (tmp_path / "machine" / KERNEL_IMAGE).write_bytes(image + b"!")
+    with pytest.raises(ImageInvalid, match="another file"):
+        MachineExecutor(attester="none", settings=chosen).measure()
+
+
+@pytest.mark.parametrize(
+    ("parts", "firmware", "words"),
+    [
+        (("257.3", "6.12"), "sev-snp-firmware", "add words to the command line"),
+        (("252.39", "6.1.0"), "sev-snp-firmware", "random numbers"),
+        (("252.39", "6.1.0"), "tdx-firmware", "random numbers"),
+    ],
+)
+def test_what_no_machine_with_encrypted_memory_may_start_is_not_built_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[str, str], firmware: str, words: str
+) -> None:
+    monkeypatch.setattr("paddock.executors.machine.executor.build_machine", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(ExecutorFailed, match=words):
+        MachineBuilder().build(tmp_path / "new", {**_parts(tmp_path, *parts), firmware: "/f"}, lambda _: None)
+
+
+def test_a_build_says_for_which_machines_its_parts_are_not(tmp_path: Path) -> None:
+    def unfit(stub: str, release: str, *kinds: Kind) -> list[str]:
+        return _unfit(read_recipe(_parts(tmp_path, stub, release)).kernel, kinds)
+
+    assert unfit("252.39", "6.12") == []
+    [note] = unfit("257.3", "6.12", Kind.TDX)
+    assert note.startswith("warning: not for machines of sev-snp: ")
+    assert [note.partition(": On")[0].partition(": Linux")[0] for note in unfit("257.3", "6.1")] == [
+        "warning: not for machines of sev-snp",
+        "warning: not for machines of tdx",
+    ]
+
+
+def _parts(folder: Path, stub: str, release: str) -> dict[str, str]:
+    from tests.unit.executors.test_machine_tdx import image
+
+    made = image(stub_version=stub, kernel=release)
+    (folder / "stub").write_bytes(made)
+    (folder / "kernel").write_bytes(section(made, ".linux"))
+    return {"stub": str(folder / "stub"), "kernel": str(folder / "kernel"), "modules": str(folder)}
 
 
 # --- the relay --------------------------------------------------------------------------------------------------------
@@ -273,7 +330,7 @@ def test_a_build_says_what_other_kinds_of_machines_report_or_why_not(tmp_path: P
     from tests.unit.executors import test_machine_tdx as tdx
 
     image = machine(tmp_path / "machine")
-    (image / KERNEL_IMAGE).write_bytes(tdx.image())
+    tdx.tdx_image(image)
     (image / "firmware").write_bytes(tdx.tdvf())
     notes = _reported(2, image, Kind.TDX, image / "firmware")
     assert any(note.startswith("tdx, firmware: mrtd=") for note in notes)

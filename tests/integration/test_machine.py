@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -108,17 +109,18 @@ class Machines:
     other_disk: Running
 
 
-def changed(built: Path, folder: Path, name: str, place: int) -> Path:
-    """A copy of the machine with one byte of one file changed."""
+def changed(built: Path, folder: Path, name: str, *places: int) -> Path:
+    """A copy of the machine with a byte of one file changed, or several."""
     folder.mkdir()
     for file in (FACTS, KERNEL_IMAGE, DISK):
         if file == name:
             shutil.copyfile(built / file, folder / file)
             with (folder / file).open("r+b") as target:
-                target.seek(place)
-                byte = target.read(1)
-                target.seek(place)
-                target.write(bytes([byte[0] ^ 1]))
+                for place in places:
+                    target.seek(place)
+                    byte = target.read(1)
+                    target.seek(place)
+                    target.write(bytes([byte[0] ^ 1]))
         else:
             (folder / file).symlink_to(built / file)
     return folder
@@ -129,9 +131,12 @@ def machines(built: Path, program: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("machines")
     image = (built / KERNEL_IMAGE).read_bytes()
     line = section(image, ".cmdline")
-    # `panic=-1` becomes `panic=,1`: as good a command line, and another one.
-    word = image.index(line) + line.index(b"panic=") + len("panic=")
-    other_line = changed(built, folder / "other-line", KERNEL_IMAGE, word)
+    # `panic=-1` becomes `panic=,1`: as good a command line, and another one. It stands in the initial file system as well,
+    # whose first program goes on with no other (tests/unit/executors/test_guest_scripts.py).
+    word = line.index(b"panic=") + len("panic=")
+    places = [match.start() + word for match in re.finditer(re.escape(line), image)]
+    assert len(places) == 2
+    other_line = changed(built, folder / "other-line", KERNEL_IMAGE, *places)
     other_disk = changed(built, folder / "other-disk", DISK, 0)
     measurement = MachineExecutor(attester="none", settings=settings(built, built / "tpm")).measure()
     # Keepers know the other image as well, by what is computed of it: it is the contract that does not name it.

@@ -120,12 +120,15 @@ def executor_measure(name: NameArgument, option: OptionOption = None, json_outpu
 
 
 def _facts_of(told: Registers) -> dict[str, Any]:
-    return {"provider": told.provider, "computed": dict(told.computed), "missing": dict(told.missing)}
+    registers = {"computed": dict(told.computed), "told": dict(told.told), "missing": dict(told.missing)}
+    return {"provider": told.provider, **registers}
 
 
 def _show_registers(told: Registers) -> None:
     for register, value in sorted(told.computed.items()):
         notice(f"{plain(told.provider)} {plain(register)} {value}")
+    for register, value in sorted(told.told.items()):
+        notice(f"[yellow]{plain(told.provider)} {plain(register)} {value} is what a start told: nothing computed it[/]")
     for register, where in told.missing.items():
         notice(f"[yellow]{plain(told.provider)} {plain(register)} is not computed: {plain(where)}[/]")
     if told.missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -111,11 +111,13 @@ class Registers:
         provider: of the evidence, e.g. `tdx`.
         computed: registers by name, as hex.
         missing: those that no file tells, by name, and where they come from.
+        told: those that a start of it told, and nothing computed: the word of whoever ran that start.
     """
 
     provider: str
     computed: Mapping[str, str]
     missing: Mapping[str, str]
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def measurement(self) -> str:
         """The measurement over all of them (A-10).
@@ -126,7 +128,7 @@ class Registers:
         if self.missing:
             words = "; ".join(f"{name} ({where})" for name, where in self.missing.items())
             raise ExecutorFailed(f"Not every register is computed. Missing: {words}.")
-        return registers_digest(self.provider, self.computed)
+        return registers_digest(self.provider, {**self.computed, **self.told})
 
 
 @runtime_checkable

@@ -84,10 +84,9 @@ def test_building_refuses_settings_that_are_missing_twice_or_unknown(options: li
 
 def test_a_measurement_that_cannot_be_computed_in_full_is_not_shown_as_one(tmp_path: Path) -> None:
     from tests.contract.test_machine_executor import machine
-    from tests.unit.executors.test_machine_tdx import image, tdvf
+    from tests.unit.executors.test_machine_tdx import tdvf, tdx_image
 
-    folder = machine(tmp_path / "machine")
-    (folder / "machine.efi").write_bytes(image())
+    folder = tdx_image(machine(tmp_path / "machine"))
     (folder / "firmware").write_bytes(tdvf())
     given = ["-o", f"machine={folder}", "-o", "kind=tdx", "-o", f"firmware={folder / 'firmware'}"]
     done = paddock_json("executor", "measure", "confidential-vm", *given)
@@ -96,7 +95,11 @@ def test_a_measurement_that_cannot_be_computed_in_full_is_not_shown_as_one(tmp_p
     assert (shown.code, shown.out) == (4, "")
     whole = paddock_json("executor", "measure", "confidential-vm", *given, "-o", f"rtmr0={'ab' * 48}")
     assert (whole.code, whole.json["missing"]) == (0, {})
-    registers = [f"{name}={value}" for name, value in whole.json["computed"].items()]
+    assert whole.json["told"] == {"rtmr0": "ab" * 48}
+    assert "rtmr0" not in whole.json["computed"]
+    registers = [f"{name}={value}" for part in ("computed", "told") for name, value in whole.json[part].items()]
     assert paddock_json("measure", "--registers", "tdx", *registers).json["measurement"] == whole.json["measurement"]
     shown = paddock("executor", "measure", "confidential-vm", *given, "-o", f"rtmr0={'ab' * 48}")
     assert shown.out == whole.json["measurement"] + "\n"
+    said = " ".join(shown.err.split())
+    assert f"rtmr0 {'ab' * 48} is what a start told: nothing computed it" in said

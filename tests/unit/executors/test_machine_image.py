@@ -19,7 +19,7 @@ from paddock.errors import ExecutorFailed, ExecutorOptionInvalid, ImageInvalid, 
 from paddock.evidence.claims import registers_digest
 from paddock.executors.machine import tree
 from paddock.executors.machine.archive import Entry, initial_file_system
-from paddock.executors.machine.description import FACTS, Machine, read_machine
+from paddock.executors.machine.description import FACTS, KERNEL_IMAGE, Machine, read_image, read_machine
 from paddock.executors.machine.kernel import command_line
 from paddock.executors.machine.measured import check_reference, expected_registers, measurement
 from paddock.executors.machine.modules import find_modules, load_order, read_module
@@ -320,6 +320,31 @@ def test_a_description_that_is_not_understood_is_refused(tmp_path: Path, changes
         read_machine(tmp_path)
     with pytest.raises(ImageInvalid):
         read_machine(tmp_path / "nowhere")
+
+
+def written(folder: Path, image: bytes, **changes: Any) -> Path:
+    """A folder with this kernel image, and a description of it."""
+    folder.mkdir(exist_ok=True)
+    (folder / KERNEL_IMAGE).write_bytes(image)
+    named = {"size": len(image), "sha256": hashlib.sha256(image).hexdigest()}
+    (folder / FACTS).write_text(json.dumps(facts(**{"kernel_image": named, **changes})), encoding="utf-8")
+    return folder
+
+
+def test_a_kernel_image_is_the_one_that_its_description_names(tmp_path: Path) -> None:
+    line = facts()["command_line"]
+    image = machine_image(line.encode())
+    machine, got = read_image(written(tmp_path / "a", image))
+    assert (machine.command_line, got) == (line, image)
+    (tmp_path / "a" / KERNEL_IMAGE).write_bytes(image.replace(b"panic=-1", b"panic=,1"))
+    with pytest.raises(ImageInvalid, match="another file"):
+        read_image(tmp_path / "a")
+    # Its own description does not help another command line.
+    with pytest.raises(ImageInvalid, match="another command line"):
+        read_image(written(tmp_path / "b", machine_image(line.encode() + b" debug")))
+    (tmp_path / "b" / KERNEL_IMAGE).unlink()
+    with pytest.raises(ExecutorFailed, match="cannot be read"):
+        read_image(tmp_path / "b")
 
 
 # --- units ----------------------------------------------------------------------------------------------------------

@@ -78,6 +78,11 @@ def test_no_debugging_no_migration_no_way_to_the_host() -> None:
     assert policy & (1 << 18 | 1 << 19) == 0
 
 
+def test_no_random_numbers_of_the_hosts_where_memory_is_encrypted() -> None:
+    for name, (shape, start) in KINDS.items():
+        assert ("virtio-rng-pci" in arguments(shape, start)) == (name == "plain")
+
+
 # --- addresses ----------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ from paddock.errors import ExecutorFailed
 from paddock.evidence.claims import registers_digest
 from paddock.executors.machine.qemu import SNP_PROCESSOR, Start, arguments
 from paddock.executors.machine.sev_snp import launch_digest, snp_registers
+from tests.unit.executors.test_machine_image import stub
 from tests.unit.executors.test_machine_qemu import SNP, START
+from tests.unit.executors.test_machine_tdx import image
 
 pytest.importorskip("sevsnpmeasure", reason="not installed: sev-snp-measure (pip install 'paddock[machine]')")
 
@@ -137,10 +139,40 @@ def test_it_changes_with_kernel_firmware_and_cores(files: tuple[Path, Path]) -> 
 
 
 def test_registers_are_all_that_the_provider_measures(files: tuple[Path, Path]) -> None:
+    files[0].write_bytes(image())
     told = snp_registers(*files, 2)
     assert not told.missing
-    assert dict(told.computed) == {"host_data": "00" * 32, "measurement": expected(_KERNEL, 2)}
+    assert not told.told
+    assert dict(told.computed) == {"host_data": "00" * 32, "measurement": expected(image(), 2)}
     assert told.measurement() == registers_digest("snp", dict(told.computed))
+
+
+@pytest.mark.parametrize("version", ["254.1-1", "257.3", "251.4", "unknown", "2520"])
+def test_a_stub_that_may_take_words_of_the_hosts_is_refused(files: tuple[Path, Path], version: str) -> None:
+    """From 254 on it adds those of SMBIOS to the command line, and with them another disk, under the same digest."""
+    files[0].write_bytes(image(stub_version=version))
+    with pytest.raises(ExecutorFailed, match="add words to the command line"):
+        snp_registers(*files, 2)
+
+
+@pytest.mark.parametrize("kernel", ["6.8.12", "6.1.0-18-amd64"])
+def test_a_kernel_that_starts_without_the_processors_random_numbers_is_refused(
+    files: tuple[Path, Path], kernel: str
+) -> None:
+    files[0].write_bytes(image(kernel=kernel))
+    with pytest.raises(ExecutorFailed, match="random numbers"):
+        snp_registers(*files, 2)
+
+
+def test_what_is_no_unified_image_is_refused(files: tuple[Path, Path]) -> None:
+    changed = bytearray(image())
+    changed[0x202:0x206] = b"HdrS"
+    for content, words in ((bytes(changed), "bare kernel"), (_KERNEL, "UEFI"), (stub(), "no section")):
+        files[0].write_bytes(content)
+        with pytest.raises(ExecutorFailed, match=words):
+            snp_registers(*files, 2)
+    with pytest.raises(ExecutorFailed, match="cannot be read"):
+        snp_registers(files[0].with_name("none"), files[1], 2)
 
 
 def test_the_command_line_of_qemu_is_the_one_that_is_computed_for() -> None:

@@ -16,7 +16,7 @@ from paddock.executors.machine.measured import expected_registers
 from paddock.executors.machine.pe import unified_kernel
 from paddock.executors.machine.tdvf import mrtd
 from paddock.executors.machine.tdx import tdx_registers
-from tests.unit.executors.test_machine_image import FIRMWARE, PARTS, stub
+from tests.unit.executors.test_machine_image import FIRMWARE, PARTS, facts, stub, written
 
 _UNIT = 1 << 16
 _OVMF = Path("/usr/share/ovmf/OVMF.fd")
@@ -52,6 +52,11 @@ def image(*, kernel: str = "6.12.0-1-amd64", stub_version: str = "252.39-1", lin
     said = f"#### LoaderInfo: systemd-stub {stub_version} ####".encode()
     parts = {**dict(PARTS), ".cmdline": line, ".linux": bytes(linux)}
     return unified_kernel(stub(), [(".sdmagic", said), *parts.items()])
+
+
+def tdx_image(folder: Path) -> Path:
+    """A folder with such an image, and a description of it."""
+    return written(folder, image(line=facts()["command_line"].encode()))
 
 
 def log(*events: bytes) -> str:
@@ -109,6 +114,9 @@ def test_the_table_of_a_real_firmware_is_read() -> None:
         tdvf(length=17),
         tdvf((CODE,)),
         tdvf((CODE, TEMPORARY)),  # without a place for the hand-off block
+        tdvf((CONFIGURATION, HAND_OFF)),  # no code: nothing that starts is measured
+        tdvf(((*CODE[:5], 0), CONFIGURATION, HAND_OFF)),  # code of which the address alone is measured
+        tdvf((CODE, (0x4000, 0x1000, 0xFFFF4000, 0x1000, 0, 0), HAND_OFF)),  # some such code beside
         tdvf((CODE, HAND_OFF, (0, 0, 0x810001, 0x1000, 3, 0))),
         tdvf((CODE, HAND_OFF, (0, 0, 0x810000, 0x800, 3, 0))),
         tdvf((CODE, HAND_OFF, (0, 0, 0x810000, 0x1000, 4, 0))),
@@ -173,8 +181,10 @@ def test_a_first_start_completes_it_and_its_measurement_is_the_providers(service
     rtmr0 = "ab" * 48
     told = tdx_registers(image(), tdvf(), service_td=service_td, told={"rtmr0": rtmr0})
     assert not told.missing
-    assert set(told.computed) == set(_REGISTERS) - (set() if service_td else {"mr_service_td"})
-    assert told.measurement() == registers_digest("tdx", dict(told.computed))
+    # What a start told is never shown as computed: whoever ran that start chose it.
+    assert dict(told.told) == {"rtmr0": rtmr0}
+    assert set(told.computed) == set(_REGISTERS) - {"rtmr0"} - (set() if service_td else {"mr_service_td"})
+    assert told.measurement() == registers_digest("tdx", {**told.computed, "rtmr0": rtmr0})
 
 
 def test_a_first_start_that_tells_something_else_is_refused() -> None:

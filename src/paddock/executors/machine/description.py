@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from paddock.errors import ImageInvalid
+from paddock.errors import ExecutorFailed, ImageInvalid
+from paddock.executors.machine.pe import section
 from paddock.executors.machine.verity import Verity
 
 FACTS, PACKAGES, KERNEL_IMAGE, DISK = "machine.json", "packages.json", "machine.efi", "disk.img"
@@ -116,3 +117,23 @@ def read_machine(folder: Path) -> Machine:
     if machine.verity.argument() not in machine.command_line.split():
         raise ImageInvalid("Its command line does not name its disk.")
     return machine
+
+
+def read_image(folder: Path) -> tuple[Machine, bytes]:
+    """The facts of an image, and its kernel image: the one that they name, with the command line that they name.
+
+    Raises:
+        ImageInvalid: there is none, it is not understood, or the file is another one.
+        ExecutorFailed: the kernel image cannot be read, or is none.
+    """
+    machine = read_machine(folder)
+    try:
+        image = (folder / KERNEL_IMAGE).read_bytes()
+    except OSError as error:
+        raise ExecutorFailed("The kernel image cannot be read.") from error
+    named = machine.kernel_image
+    if (len(image), hashlib.sha256(image).hexdigest()) != (named.size, named.sha256):
+        raise ImageInvalid(f"{KERNEL_IMAGE} is another file than {FACTS} names.")
+    if section(image, ".cmdline") != machine.command_line.encode():
+        raise ImageInvalid(f"{KERNEL_IMAGE} has another command line than {FACTS} names.")
+    return machine, image

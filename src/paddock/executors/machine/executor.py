@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from paddock.errors import ExecutorFailed, ExecutorOptionInvalid
+from paddock.errors import ExecutorFailed, ExecutorOptionInvalid, ImageInvalid
 from paddock.executors.command import Command, CommandExecutor, environment
 from paddock.executors.executor import Built, Launch, OnEvent, Registers
-from paddock.executors.machine.description import DISK, FACTS, KERNEL_IMAGE, PACKAGES, File, read_machine
+from paddock.executors.machine.description import (
+    DISK,
+    FACTS,
+    KERNEL_IMAGE,
+    PACKAGES,
+    File,
+    Machine,
+    read_image,
+    read_machine,
+)
 from paddock.executors.machine.image import TPM, build_machine
-from paddock.executors.machine.measured import BANK, QUOTED
+from paddock.executors.machine.kernel import KernelFiles
+from paddock.executors.machine.measured import BANK, QUOTED, expected_registers
 from paddock.executors.machine.qemu import Kind, Shape, Start, arguments
 from paddock.executors.machine.routes import Route, routed
 from paddock.executors.machine.served import ServedSettings, check_served, served_command
@@ -27,6 +37,7 @@ from paddock.executors.machine.settings import (
     read_start,
 )
 from paddock.executors.machine.sev_snp import snp_registers
+from paddock.executors.machine.stub import check_release, check_stub
 from paddock.executors.machine.tdx import tdx_registers
 from paddock.executors.machine.tpm import check_tpm, start_tpm
 from paddock.executors.machine.units import NAMES, units
@@ -103,13 +114,13 @@ class MachineExecutor(CommandExecutor):
             raise ExecutorFailed(
                 "What starts that machine is not at hand: its registers are in its evidence (paddock evidence show)."
             )
+        # Whatever is measured here is what is in the files, not what was written of them.
+        machine, image = read_image(chosen.machine)
         if chosen.shape.kind is Kind.PLAIN:
-            return self._plain(chosen)
-        read_machine(chosen.machine)
+            return self._plain(chosen, machine, image)
         return _encrypted(chosen)
 
-    def _plain(self, chosen: StartSettings) -> Registers:
-        machine = read_machine(chosen.machine)
+    def _plain(self, chosen: StartSettings, machine: Machine, image: bytes) -> Registers:
         made = machine.reference
         if made is None or machine.registers is None:
             raise ExecutorFailed("It was built without a reference boot.")
@@ -119,7 +130,10 @@ class MachineExecutor(CommandExecutor):
             )
         if File.of(chosen.shape.firmware).sha256 != made.firmware:
             raise ExecutorFailed("The reference boot was of another firmware.")
-        return Registers("tpm", machine.registers, {})
+        computed = expected_registers(image, made.register_0)
+        if machine.registers != dict(computed):
+            raise ImageInvalid(f"{FACTS} names other registers than are computed from {KERNEL_IMAGE}.")
+        return Registers("tpm", computed, {})
 
     def start(self, launch: Launch, on_event: OnEvent) -> str:
         """See `Executor.start`."""
@@ -185,18 +199,37 @@ class MachineBuilder:
     def build(self, folder: Path, settings: Mapping[str, str], said: Callable[[str], None]) -> Built:
         """See `Buildable.build`."""
         recipe, served = read_recipe(settings), units(read_listen(settings))
+        kinds = firmwares(settings)
+        notes = _unfit(recipe.kernel, set(kinds))
         machine, key = build_machine(recipe, folder, said)
         for name, text in served.items():
             (folder / name).write_text(text, encoding="ascii")
-        notes = [f'its TPM of software, for trust policies: [tpm] roots = ["{key}"]']
+        notes += [f'its TPM of software, for trust policies: [tpm] roots = ["{key}"]']
         if machine.reference is not None:
             notes.append(
                 f"the measurement is that of a plain machine with {machine.reference.cores} cores and {machine.reference.memory_mib} MiB"
             )
-        for kind, firmware in firmwares(settings).items():
+        for kind, firmware in kinds.items():
             said(f"computing what a machine of {kind} reports")
             notes += _reported(recipe.cores, folder, kind, firmware)
         return Built([FACTS, PACKAGES, KERNEL_IMAGE, DISK, TPM, *NAMES], machine.measurement, notes)
+
+
+def _unfit(kernel: KernelFiles, kinds: Collection[Kind]) -> list[str]:
+    """What speaks against the parts of an image where memory is encrypted: an error if such a machine is meant, else a warning."""
+    notes = []
+    for kind in (Kind.SEV_SNP, Kind.TDX):
+        try:
+            check_release(kernel.release())
+            if kind is Kind.SEV_SNP:
+                check_stub(kernel.stub.read_bytes())
+        except OSError as error:
+            raise ExecutorFailed("Kernel or stub cannot be read (Debian: apt-get install systemd-boot-efi).") from error
+        except ExecutorFailed as error:
+            if kind in kinds:
+                raise
+            notes.append(f"warning: not for machines of {kind}: {error.detail}")
+    return notes
 
 
 def _reported(cores: int, folder: Path, kind: Kind, firmware: Path) -> list[str]:

@@ -66,7 +66,8 @@ def build_machine(recipe: Recipe, folder: Path, said: Callable[[str], None]) -> 
     """
     release = recipe.kernel.release()
     said("reading the kernel")
-    initial = initial_files(recipe.kernel)
+    to_measure = command_line([REFERENCE])
+    initial = initial_files(recipe.kernel, to_measure)
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -82,14 +83,15 @@ def build_machine(recipe: Recipe, folder: Path, said: Callable[[str], None]) -> 
         said("hashing the disk")
         verity = append_tree(disk, _SALT)
         line = command_line([verity.argument()])
-        image = kernel_image(recipe.kernel, initial, line, sha256_id(packages))
+        image = kernel_image(recipe.kernel, initial_files(recipe.kernel, line), line, sha256_id(packages))
         (folder / KERNEL_IMAGE).write_bytes(image)
         said("making a TPM of software")
         key = make_tpm(folder / TPM)
         reference = None
         if recipe.shape is not None:
             said("starting it once for reference")
-            reference = _reference(recipe, recipe.shape, initial, folder)
+            made = kernel_image(recipe.kernel, initial, to_measure, sha256_id(b""))
+            reference = _reference(recipe, recipe.shape, made, folder)
         registers = None if reference is None else dict(expected_registers(image, reference.register_0))
         machine = Machine(
             version="paddock/machine/v1",
@@ -138,9 +140,9 @@ def pack_tree(tree: Path, disk: Path, compression: str) -> None:
         raise ExecutorFailed("The disk could not be packed.") from error
 
 
-def _reference(recipe: Recipe, shape: Shape, initial: bytes, folder: Path) -> Reference:
+def _reference(recipe: Recipe, shape: Shape, made: bytes, folder: Path) -> Reference:
     image = folder / _REFERENCE_IMAGE
-    image.write_bytes(kernel_image(recipe.kernel, initial, command_line([REFERENCE]), sha256_id(b"")))
+    image.write_bytes(made)
     register = reference_register(shape, recipe.qemu, image, folder / TPM)
     image.unlink()
     return Reference(

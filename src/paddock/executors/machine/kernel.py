@@ -89,8 +89,12 @@ def kernel_release(head: bytes) -> str:
     return words[0].decode("ascii", "replace")
 
 
-def initial_files(files: KernelFiles) -> bytes:
+def initial_files(files: KernelFiles, line: str) -> bytes:
     """The initial file system: busybox, dmsetup, the modules that are needed, and the first program.
+
+    Args:
+        files: the modules.
+        line: the command line beside which it stands; its first program goes on with no other.
 
     Raises:
         ExecutorFailed, RuntimeIncomplete: something is not installed.
@@ -101,6 +105,7 @@ def initial_files(files: KernelFiles) -> bytes:
     entries = {place: Entry(source.read_bytes(), executable=True) for place, source in programs.items()}
     entries |= {f"modules/{name}.ko": Entry(content) for name, content in modules.items()}
     entries["modules/order"] = Entry("".join(f"{name}\n" for name in modules).encode("ascii"))
+    entries["command-line"] = Entry(line.encode())
     entries["init"] = Entry((_HERE / "initial.sh").read_bytes(), executable=True)
     entries |= {place: Entry(target.encode("ascii"), link=True) for place, target in _LINKS.items()}
     return initial_file_system(entries, _FOLDERS)

@@ -128,7 +128,8 @@ def arguments(shape: Shape, start: Start) -> list[str]:
     words += ["-smp", str(shape.cores), "-m", f"{shape.memory_mib}M"]
     words += ["-kernel", str(start.kernel_image)]
     words += ["-chardev", "file,id=console,path=/dev/stderr", "-serial", "chardev:console"]
-    words += ["-device", f"virtio-rng-pci{more}"]
+    if not encrypted:  # there, numbers of the host's are none: the processor's own are demanded (guest/initial.sh)
+        words += ["-device", "virtio-rng-pci"]
     if start.disk is not None:
         words += ["-drive", f"if=none,id=disk,format=raw,readonly=on,file={_word(start.disk)}"]
         words += ["-device", f"virtio-blk-pci,drive=disk{more}"]

@@ -13,6 +13,9 @@ What goes into it, in this order, and who says so:
 
 Registers are this digest and `host_data`, which the launcher leaves at zero.
 
+The digest stands for the image's own command line, and for no other words that its stub would take from the host: an image with a stub that may, or
+with a kernel that does without the processor's random numbers, is refused (`stub`).
+
 Source: the places named; AMD 56860 rev. 1.58 (SEV-SNP firmware ABI) §8.17.2 (PAGE_INFO); AMD 24593 (APM volume 2) table B-4;
 virtee/sev-snp-measure 0.0.13.
 """
@@ -24,6 +27,7 @@ from pathlib import Path
 from paddock.errors import ExecutorFailed
 from paddock.executors.executor import Registers
 from paddock.executors.machine.qemu import SNP_PROCESSOR
+from paddock.executors.machine.stub import check_image, check_stub
 
 PROVIDER = "snp"
 _FEATURES = 0x1  # SNPActive
@@ -40,8 +44,15 @@ def snp_registers(kernel_image: Path, firmware: Path, cores: int) -> Registers:
         cores: of the machine.
 
     Raises:
-        ExecutorFailed: the extra `machine` is not installed, or the firmware is none that measures kernels.
+        ExecutorFailed: the extra `machine` is not installed, the firmware is none that measures kernels, or the digest would not stand for all
+            that starts from the image.
     """
+    try:
+        image = kernel_image.read_bytes()
+    except OSError as error:
+        raise ExecutorFailed("Kernel image or firmware cannot be read.") from error
+    check_image(image)
+    check_stub(image)
     return Registers(
         PROVIDER, {"host_data": _HOST_DATA, "measurement": launch_digest(kernel_image, firmware, cores)}, {}
     )

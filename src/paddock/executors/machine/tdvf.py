@@ -49,7 +49,7 @@ def mrtd(firmware: bytes) -> str:
         firmware: the whole file that QEMU gets as `-bios`.
 
     Raises:
-        ExecutorFailed: it is no firmware for TDX, or its table is one that QEMU would refuse.
+        ExecutorFailed: it is no firmware for TDX, its table is one that QEMU would refuse, or holds code that is not measured.
     """
     digest = hashlib.sha384(usedforsecurity=True)
     for each in _sections(firmware):
@@ -83,8 +83,10 @@ def _sections(firmware: bytes) -> Sequence[_Section]:
     except (struct.error, ValueError) as error:
         raise ExecutorFailed("The firmware is not one for TDX: it has no table of its pages.") from error
     found = [_Section(*row) for row in rows]
-    # Without a place for the hand-off block QEMU does not start it.
-    if not all(_sound(each, len(firmware)) for each in found) or _HAND_OFF not in {each.kind for each in found}:
+    # Without a place for the hand-off block QEMU does not start it; without code, what starts is in no page that is measured.
+    if not all(_sound(each, len(firmware)) for each in found) or not {_CODE, _HAND_OFF} <= {
+        each.kind for each in found
+    }:
         raise ExecutorFailed("The firmware's table of pages is broken.")
     return found
 
@@ -109,6 +111,8 @@ def _table(firmware: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _sound(each: _Section, firmware_bytes: int) -> bool:
     if each.address % _PAGE or each.size % _PAGE or not 0 < each.size <= _MOST_BYTES or each.attributes & ~_MEASURED:
         return False
+    if each.kind == _CODE and not each.attributes & _MEASURED:
+        return False  # MRTD would hold its address alone, whatever it does
     if each.kind in (_CODE, _CONFIGURATION):
         return each.raw_size == each.size and each.raw + each.raw_size <= firmware_bytes
     return each.kind in (_HAND_OFF, _TEMPORARY) and each.raw_size == 0 and not each.attributes

@@ -6,7 +6,7 @@ entries, and tables that QEMU makes for this very machine: no file holds them, s
 
 A stub takes another command line from QEMU if it is given one, without secure boot as here. What tells of it in RTMR 2 is the kernel, from
 Linux 6.9 on; before that, registers would be the same whatever the command line says, and with it which disk is read. Such
-an image is refused.
+an image is refused (`stub`).
 
 Source: UEFI 2.10 §38.4.1 (PCRs to RTMRs); edk2, OvmfPkg/Tcg/TdTcg2Dxe (events, one separator), SecurityPkg/Library/DxeTpm2MeasureBootLib;
 systemd 252, src/boot/efi/{stub,linux,measure}.c; systemd pull request 30996 (from 256 on, the stub measures into RTMRs itself);
@@ -16,14 +16,13 @@ Linux 6.9, drivers/firmware/efi/libstub/efi-stub-helper.c (commit ac93cbfc2a2c).
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 
 from paddock.errors import ExecutorFailed
 from paddock.executors.executor import Registers
-from paddock.executors.machine.kernel import kernel_release
 from paddock.executors.machine.measured import BOOT, LEAVING, SEPARATOR, command_line_event
 from paddock.executors.machine.pe import image_digest, section
+from paddock.executors.machine.stub import READ_STUBS, check_image, stub_version
 from paddock.executors.machine.tdvf import mrtd
 
 PROVIDER = "tdx"
@@ -32,10 +31,6 @@ TOLD = ("rtmr0", "rtmr1", "rtmr2")
 nothing but a computation ties them to the image."""
 _ALGORITHM = "sha384"
 _ZERO = bytes(48)
-_STUB, _RELEASE = re.compile(rb"systemd-stub ([0-9]{1,4})"), re.compile(r"([0-9]{1,3})\.([0-9]{1,4})")
-_FIRST_KERNEL = (6, 9)
-_READ_STUBS = frozenset({252})
-"""Versions of systemd's stub whose measurements were read, and seen with a TPM."""
 
 
 def tdx_registers(kernel_image: bytes, firmware: bytes, *, service_td: bool, told: Mapping[str, str]) -> Registers:
@@ -50,13 +45,7 @@ def tdx_registers(kernel_image: bytes, firmware: bytes, *, service_td: bool, tol
     Raises:
         ExecutorFailed: image or firmware are none for TDX, or a first start told something else than is computed.
     """
-    release = kernel_release(section(kernel_image, ".linux"))
-    if _version(release) < _FIRST_KERNEL:
-        raise ExecutorFailed(
-            f"On TDX, Linux {release} measures no command line: the host could give another one, and another disk, unnoticed. Take 6.9 or newer."
-        )
-    if kernel_image[0x202:0x206] == b"HdrS":
-        raise ExecutorFailed("It is a bare kernel, not a unified kernel image: QEMU would change it.")
+    check_image(kernel_image)
     computed = {"mrtd": mrtd(firmware), "rtmr3": _ZERO.hex(), "mr_config_id": _ZERO.hex()}
     if service_td:
         computed["mr_service_td"] = _ZERO.hex()
@@ -65,9 +54,8 @@ def tdx_registers(kernel_image: bytes, firmware: bytes, *, service_td: bool, tol
         if "rtmr0" in told
         else {"rtmr0": "configuration and QEMU's tables: a first start of such a machine tells it"}
     )
-    computed |= {"rtmr0": told["rtmr0"]} if "rtmr0" in told else {}
-    stub = _stub_version(kernel_image)
-    if stub in _READ_STUBS:
+    stub = stub_version(kernel_image)
+    if stub in READ_STUBS:
         computed |= {"rtmr1": _extended(_by_firmware(kernel_image)), "rtmr2": _extended(_by_kernel(kernel_image))}
     else:
         words = f"what systemd's stub {stub or 'of no version'} measures is not known here: build the image with that of 252"
@@ -75,7 +63,8 @@ def tdx_registers(kernel_image: bytes, firmware: bytes, *, service_td: bool, tol
     for name, value in told.items():
         if computed.get(name, value) != value:
             raise ExecutorFailed(f"The first start told another {name} than is computed from the image.")
-    return Registers(PROVIDER, computed, missing)
+    # Nothing here says what it should be: it stays apart from what is computed, and is shown as such.
+    return Registers(PROVIDER, computed, missing, {name: told[name] for name in ("rtmr0",) if name in told})
 
 
 def _by_firmware(image: bytes) -> Sequence[bytes]:
@@ -91,16 +80,6 @@ def _by_firmware(image: bytes) -> Sequence[bytes]:
 
 def _by_kernel(image: bytes) -> Sequence[bytes]:
     return [_digest(command_line_event(image)), _digest(section(image, ".initrd"))]
-
-
-def _stub_version(image: bytes) -> int | None:
-    found = _STUB.search(section(image, ".sdmagic"))
-    return None if found is None else int(found[1])
-
-
-def _version(release: str) -> tuple[int, int]:
-    found = _RELEASE.match(release)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _digest(data: bytes) -> bytes:

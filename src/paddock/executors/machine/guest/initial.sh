@@ -3,12 +3,28 @@
 # names, and goes over to it. Whatever fails turns the machine off: there is nobody to ask.
 export PATH=/bin
 
-fail() {
-  echo "paddock: $1" >/dev/console
+# The end, whatever the host makes of it: `poweroff` ends its own process alone where the host lets the machine run on, but a
+# kernel whose first program is gone stops.
+off() {
   poweroff -f
+  exit 1
 }
 
-mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs devtmpfs /dev || poweroff -f
+fail() {
+  echo "paddock: $1" >/dev/console
+  off
+}
+
+mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs devtmpfs /dev || off
+
+# The line that was measured with this file system, and no word more: an added word could name another disk.
+[ "$(cat /proc/cmdline)" = "$(cat /command-line)" ] || fail "the command line is not the one that was built"
+
+# The kernel's own numbers come from the processor, or keys here would be made of what the host sends. No line of the flags may lack it, and
+# one must have it: a processor's name, which the host gives, can pass for one more line.
+grep '^flags' /proc/cpuinfo | grep -qw rdrand || fail "the processor gives no random numbers"
+grep '^flags' /proc/cpuinfo | grep -qvw rdrand && fail "the processor gives no random numbers"
+
 while read -r module; do
   # Without the processor's own instructions for it, the kernel's plain code hashes the disk faster than emulated vectors.
   [ "$module" != sha256_ssse3 ] || grep -q ' sha_ni ' /proc/cpuinfo || continue
@@ -16,7 +32,7 @@ while read -r module; do
 done </modules/order
 
 verity= reference=
-for word in $(cat /proc/cmdline); do
+for word in $(cat /command-line); do
   case $word in
     paddock.verity=*) verity=${word#paddock.verity=} ;;
     paddock.reference) reference=yes ;;
@@ -30,7 +46,7 @@ if [ -n "$reference" ]; then
       (cd /sys/class/tpm/tpm0/pcr-sha256 && for each in *; do echo "$each $(cat "$each")"; done) >"/dev/${port##*/}"
     fi
   done
-  poweroff -f
+  off
 fi
 
 # BLOCKS:ROOT:SALT of docs/executors/confidential-vm.md, of one form.

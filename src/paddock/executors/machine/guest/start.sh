@@ -2,9 +2,16 @@
 # First program of the checked disk: makes the machine ready, runs one enclave for one launch, and turns the machine off.
 export PATH=/usr/bin
 
+# The end, whatever the host makes of it: `poweroff` ends its own process alone where the host lets the machine run on, but a
+# kernel whose first program is gone stops.
+off() {
+  poweroff -f
+  exit 1
+}
+
 fail() {
   echo "paddock: $1" >/dev/console
-  poweroff -f
+  off
 }
 
 mount -t proc -o nosuid,nodev,noexec proc /proc &&
@@ -32,4 +39,4 @@ done
 env -i PATH=/usr/bin:/bin LANG=C.UTF-8 LC_ALL=C.UTF-8 TZ=UTC HOME=/nonexistent \
   /usr/lib/paddock/bin/python3 -I -m paddock.enclave <"$launch" >"$events" 2>/dev/null
 sync
-poweroff -f
+off

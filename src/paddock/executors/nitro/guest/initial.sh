@@ -4,12 +4,19 @@
 # nobody to ask.
 export PATH=/bin
 
-fail() {
-  echo "paddock: $1" >/dev/console
+# The end, whatever the host makes of it: `reboot` ends its own process alone where the host lets the enclave run on, but a
+# kernel whose first program is gone stops.
+off() {
   reboot -f
+  exit 1
 }
 
-mount -t proc proc /proc && mount -t sysfs sysfs /sys || reboot -f
+fail() {
+  echo "paddock: $1" >/dev/console
+  off
+}
+
+mount -t proc proc /proc && mount -t sysfs sysfs /sys || off
 [ -c /dev/null ] || mount -t devtmpfs devtmpfs /dev || fail "there are no devices"
 
 # The command line is exactly the one that this ramdisk was built with; behind it stand devices that the hypervisor names, nothing else. The

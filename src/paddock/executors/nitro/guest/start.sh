@@ -2,9 +2,16 @@
 # First program of the enclave's disk: makes the enclave ready, runs one launch, and ends the enclave.
 export PATH=/usr/bin
 
+# The end, whatever the host makes of it: `reboot` ends its own process alone where the host lets the enclave run on, but a
+# kernel whose first program is gone stops.
+off() {
+  reboot -f
+  exit 1
+}
+
 fail() {
   echo "paddock: $1" >/dev/console
-  reboot -f
+  off
 }
 
 mount -t proc -o nosuid,nodev,noexec proc /proc &&
@@ -19,4 +26,4 @@ mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup
 ip link set lo up || fail "there is no loopback network"
 
 /usr/lib/paddock/bin/python3 -I -S /usr/lib/paddock/passage.py guest 2>/dev/null
-reboot -f
+off
