@@ -732,8 +732,8 @@ def test_the_first_programs_end_the_enclave_when_anything_fails() -> None:
     first, second = ((folder / name).read_text(encoding="ascii") for name in ("initial.sh", "start.sh"))
     for text in (first, second):
         assert text.startswith("#!/bin/busybox sh\n")
-        assert "  reboot -f\n" in text
+        assert "off() {\n  reboot -f\n  exit 1\n}\n" in text
     assert first.endswith("exec switch_root /disk /sbin/init\n")
-    assert second.endswith("reboot -f\n")
+    assert second.endswith("\noff\n")
     assert "/dev/nsm" in second
     assert "eth0" not in first + second
