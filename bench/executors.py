@@ -45,7 +45,7 @@ def rows(quick: bool) -> list[Row]:
         warnings.simplefilter("ignore")  # batch normalisation says how it works
         if quick:  # runs of a warm pool take half a minute; that there are any is shown by tests/integration/test_sandbox_runs.py
             return [_step(repeat=1, epochs=12)]
-        return [_step(repeat=5, epochs=40), *_pool(5)]
+        return [_step(repeat=9, epochs=30), *_pool(5)]
 
 
 # --- a step of a training ---
@@ -67,12 +67,15 @@ def _step(*, repeat: int, epochs: int) -> Row:
         began = time.perf_counter()
         plain_training.train(network, x, y, epochs=epochs // 2, batch_size=_BATCH, seed=_SEED, rate=_RATE)
         plain.append((time.perf_counter() - began) / (epochs // 2 * _SAMPLES // _BATCH))
+    step = 1e6 * statistics.median(walled)
+    # Of each turn by itself: the machine's speed drifts by more than the target leaves.
+    ratio = statistics.median(one / other for one, other in zip(walled, plain, strict=True))
     return row(
         f"training step of {_BATCH} samples in walls",
         AREA,
-        1e6 * min(walled),
+        step,
         "us",
-        baseline=1e6 * min(plain),
+        baseline=step / ratio,
         target="ratio <= 1.01",
     )
 
