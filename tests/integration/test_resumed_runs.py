@@ -78,14 +78,20 @@ def alone(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return outputs(stage, seen.run, tmp_path_factory.mktemp("alone"))
 
 
+def staged() -> set[Path]:
+    """What lies in memory of processes that are gone; those that are not may be of tests that run beside."""
+    found = Path("/dev/shm").glob("paddock-staged-*")
+    return {path for path in found if not Path("/proc", path.name.split("-")[2]).exists()}
+
+
 @pytest.mark.parametrize("view", ["auto", "staged"])
 def test_a_killed_run_goes_on_with_the_same_bits(
     stage: Stage, alone: dict[str, bytes], tmp_path: Path, view: str
 ) -> None:
-    before = set(Path("/dev/shm").glob("paddock-*"))
+    before = staged()
     proposal = stage.agree(epochs=EPOCHS, view=view)
     run = interrupted(stage, proposal)
-    assert set(Path("/dev/shm").glob("paddock-*")) == before  # nothing staged outlives its process
+    assert staged() <= before  # nothing staged outlives its process
     assert stored(stage, run)
     assert not any(MARKER.encode() in path.read_bytes() for path in stored(stage, run))
     # North goes on with what modelco asked for: any party may.
